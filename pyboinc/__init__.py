@@ -1,0 +1,65 @@
+"""PyBOINC: from a Python function and a thousand inputs to volunteers' computers.
+
+The public names, and nothing else.  Each is imported when it is first used: a slave on
+a volunteer's computer has only the slave half of this package, and a master should not
+wait for what it does not need.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyboinc.backends import Failure, Job
+    from pyboinc.errors import JobsFailed, PyboincError
+    from pyboinc.master import pyboinc_call, pyboinc_master
+    from pyboinc.slave import (
+        pyboinc_fraction_done,
+        pyboinc_get_input,
+        pyboinc_load_checkpoint,
+        pyboinc_return_output,
+        pyboinc_save_checkpoint,
+    )
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Failure": "backends",
+    "Job": "backends",
+    "JobsFailed": "errors",
+    "PyboincError": "errors",
+    "pyboinc_call": "master",
+    "pyboinc_fraction_done": "slave",
+    "pyboinc_get_input": "slave",
+    "pyboinc_load_checkpoint": "slave",
+    "pyboinc_master": "master",
+    "pyboinc_return_output": "slave",
+    "pyboinc_save_checkpoint": "slave",
+}
+
+__all__ = [
+    "Failure",
+    "Job",
+    "JobsFailed",
+    "PyboincError",
+    "pyboinc_call",
+    "pyboinc_fraction_done",
+    "pyboinc_get_input",
+    "pyboinc_load_checkpoint",
+    "pyboinc_master",
+    "pyboinc_return_output",
+    "pyboinc_save_checkpoint",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError("module 'pyboinc' has no attribute %r" % name)
+    value = getattr(import_module("pyboinc." + _HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "list[str]":
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Volunteers and servers in virtual time."""
