@@ -1,0 +1,25 @@
+# `make demo` shows it at work, `make test` proves it.  Both need only Python 3.11 or
+# newer, make and a package index; everything else goes into .venv.
+
+RECENT = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(RECENT)' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo test clean
+
+demo: .venv/installed                  ## sum of squares on the emulator, a third of the instances failing
+	rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
+	.venv/bin/python .venv/demo/app_master.py --seed 7 --failure-rate 0.3
+
+test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
+	.venv/bin/python -m pip install --quiet "tox>=4.22"
+	.venv/bin/python -m tox run
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "PyBOINC needs Python 3.11 or newer; name it: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+clean:                                 ## what the two commands made
+	rm -rf .venv .tox .coverage .coverage.*

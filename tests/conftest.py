@@ -1,0 +1,65 @@
+"""What every test shares: one seed that is printed, a random order drawn from it, Hypothesis.
+
+``PYBOINC_TEST_SEED=N`` repeats a run: the same order of tests and the same value of the
+``seed`` fixture in each.  Under CI a skipped test fails the run, so that nothing that a
+machine lacks is left out unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+
+import hypothesis
+import pytest
+
+CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+# In the environment, so that the workers of pytest-xdist agree with their parent.
+SEED = int(os.environ.setdefault("PYBOINC_TEST_SEED", str(secrets.randbelow(10**6))))
+
+hypothesis.settings.register_profile("laptop", deadline=None, print_blob=True)
+# A red CI speaks of the commit, never of the luck of the draw.
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if CI else "laptop")
+
+
+def pytest_report_header() -> str:
+    return f"PyBOINC: PYBOINC_TEST_SEED={SEED} repeats this order of tests"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the modules, and the tests within each (module fixtures stay set up once)."""
+    place = random.Random(SEED)
+    modules = sorted({item.path for item in items})
+    rank = {path: place.random() for path in modules}
+    order = {id(item): place.random() for item in sorted(items, key=lambda item: item.nodeid)}
+    items.sort(key=lambda item: (rank[item.path], order[id(item)]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI, a skipped test is a failure: CI installs what its tests need."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if CI and reporter is not None and reporter.stats.get("skipped"):
+        reporter.write_line("under CI no test may be skipped (see -ra below)", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed of the test's own, drawn from the run's; printed, so that a failure shows it."""
+    key = f"{SEED} {request.node.nodeid}".encode()
+    drawn = int.from_bytes(hashlib.sha256(key).digest()[:4], "big")
+    print(f"seed={drawn} (PYBOINC_TEST_SEED={SEED})")
+    return drawn
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees no PYBOINC_... or BOINC_... variable that the developer has set."""
+    for name in list(os.environ):
+        if name.startswith(("PYBOINC_", "BOINC_")) and not name.startswith("PYBOINC_TEST_"):
+            monkeypatch.delenv(name)
