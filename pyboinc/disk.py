@@ -1,0 +1,285 @@
+"""The one module that touches the disk: what a job directory is made of, step by step.
+
+Files appear whole or not at all: written under a temporary name in the same file system,
+fsynced, renamed, and the directory fsynced (Pillai et al., "All file systems are not
+created equal", OSDI 2014, shows what goes wrong without each of these).  A failed fsync
+is final: it is never tried again, because the kernel may have dropped the data.
+
+Every operation first calls :data:`before_step` with its name and its subject.  It does
+nothing in an ordinary run; the crash tests put a function there that kills the process,
+and injected faults (``master_killed``, ``disk_full``) come the same way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from pyboinc.errors import ConfigurationError, DirectoryBusy, JobDirectoryError, RejectedResult
+
+
+def _nothing(step: str, subject: str) -> None:
+    """Let the operation go on."""
+
+
+before_step: Callable[[str, str], None] = _nothing
+"""Called before each step with its name and what it is about (a path or a job's name)."""
+
+_NEXT_STEPS = {
+    errno.ENOSPC: "the disk is full; nothing is lost: free some space and run the same command",
+    errno.EDQUOT: "your disk quota is used up; nothing is lost: free some space and run it again",
+    errno.EROFS: "the file system is read-only; copy the job directory to one you may write to",
+    errno.EACCES: "you may not write there; change its owner or mode, or copy the job directory",
+    errno.EPERM: "you may not write there; change its owner or mode, or copy the job directory",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n) and run the same command",
+}
+
+
+def reach(step: str, subject: object = "") -> None:
+    """Say that the protocol reaches *step*: the seam where tests and faults crash it."""
+    before_step(step, str(subject))
+
+
+def explain(action: str, path: object, error: OSError) -> JobDirectoryError:
+    """Return *error* as a :class:`JobDirectoryError` that says what to do next."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    advice = _NEXT_STEPS.get(error.errno or 0, "mend that and run the same command; it resumes")
+    return JobDirectoryError(f"cannot {action} {os.fspath(str(path))}: {cause}; {advice}")
+
+
+@contextmanager
+def _explained(action: str, path: object) -> Iterator[None]:
+    try:
+        yield
+    except JobDirectoryError:
+        raise
+    except OSError as error:
+        raise explain(action, path, error) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory *path* and its parents, if they are not there; durable."""
+    if path.is_dir():
+        return
+    reach("make directory", path)
+    with _explained("make the directory", path):
+        path.mkdir(parents=True, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path | str) -> None:
+    """Make the names in the directory *path* durable."""
+    with _explained("sync the directory", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, whole or not at all, durable when this returns."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    reach("write", path)
+    with _explained("write", path):
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            _write_all(descriptor, data)
+            reach("fsync", path)
+            os.fsync(descriptor)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+        reach("publish", path)
+        os.rename(temporary, path)
+        sync_directory(path.parent)
+
+
+def read_bounded(path: Path | str, limit: int) -> bytes:
+    """Return the content of the plain file *path*, of at most *limit* bytes.
+
+    Raises :class:`RejectedResult` for a link, a directory, a pipe, or too many bytes, and
+    ``FileNotFoundError``; it neither blocks nor follows a link.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        _refuse_to_open(path, error)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise RejectedResult("not a plain file")
+        if status.st_size > limit:
+            raise RejectedResult(f"{status.st_size} bytes; the limit is {limit}")
+        return _read_all(descriptor, status.st_size, limit)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_to_open(path: object, error: OSError) -> NoReturn:
+    if isinstance(error, FileNotFoundError):
+        raise error
+    if error.errno == errno.ELOOP:
+        raise RejectedResult("a symbolic link, not a plain file") from error
+    if error.errno in (errno.ENXIO, errno.EACCES, errno.EPERM):
+        raise RejectedResult(f"cannot be opened: {os.strerror(error.errno)}") from error
+    raise explain("read", path, error) from error
+
+
+def _read_all(descriptor: int, size: int, limit: int) -> bytes:
+    """Read to the end; one byte more than *size* tells whether the file is still growing."""
+    with _explained("read", descriptor):
+        whole = os.read(descriptor, size + 1)
+        part = whole if len(whole) != size else b""
+        while part and len(whole) <= limit:
+            part = os.read(descriptor, 1 << 20)
+            whole += part
+    if len(whole) > limit:
+        raise RejectedResult(f"grew past the limit of {limit} bytes while it was read")
+    return whole
+
+
+def move(step: str, source: Path | str, target: Path | str) -> None:
+    """Rename *source* to *target*; the caller syncs the directories, once for many."""
+    reach(step, source)
+    with _explained("move", source):
+        os.rename(source, target)
+
+
+def remove(path: Path) -> None:
+    """Remove the file *path* if it is there."""
+    reach("remove", path)
+    with _explained("remove", path):
+        path.unlink(missing_ok=True)
+
+
+def listing(path: Path) -> list[str]:
+    """Return the names in the directory *path*, in no order."""
+    with _explained("list", path):
+        return os.listdir(path)
+
+
+def take_lock(path: Path) -> int:
+    """Lock the file *path* for this process and return its descriptor.
+
+    The lock is ``flock``'s: it ends with the process, however that ends, and so can never
+    be stale.  Raises :class:`DirectoryBusy` with the process number of the one who has it.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise ConfigurationError(
+            "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
+            "use Linux, macOS or the Windows Subsystem for Linux"
+        ) from error
+    reach("lock", path)
+    with _explained("lock", path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise DirectoryBusy(
+                f"another master (process {holder}) is running in {path.parent.parent}; wait for "
+                "it, or stop it with ^C: this one would wait for the same jobs"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    return descriptor
+
+
+class AppendLog:
+    """An append-only file: lines go into a buffer, :meth:`sync` makes them durable.
+
+    What a crash leaves after the last sync may be torn; the owner of the format finds the
+    last whole record and calls :meth:`truncate`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with _explained("open", path):
+            self._descriptor = os.open(path, flags, 0o666)
+            self._written = os.fstat(self._descriptor).st_size
+            sync_directory(path.parent)
+        self._buffer = bytearray()
+        self._synced = self._written
+
+    @property
+    def size(self) -> int:
+        """The bytes appended so far, those in the buffer included."""
+        return self._written + len(self._buffer)
+
+    def append(self, data: bytes) -> None:
+        """Append *data*; durable only after :meth:`sync`."""
+        self._buffer += data
+        if len(self._buffer) > 1 << 20:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._buffer:
+            return
+        reach("append", self.path)
+        with _explained("append to", self.path):
+            os.lseek(self._descriptor, self._written, os.SEEK_SET)
+            _write_all(self._descriptor, self._buffer)
+        self._written += len(self._buffer)
+        self._buffer = bytearray()
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        self._flush()
+        if self._synced == self._written:
+            return
+        reach("fsync", self.path)
+        with _explained("sync", self.path):
+            os.fsync(self._descriptor)
+        self._synced = self._written
+
+    def truncate(self, size: int) -> None:
+        """Forget everything from byte *size* on."""
+        if size >= self._written:
+            del self._buffer[size - self._written :]
+            return
+        reach("truncate", self.path)
+        self._buffer.clear()
+        with _explained("truncate", self.path):
+            os.ftruncate(self._descriptor, size)
+        self._written = self._synced = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return *length* bytes from *offset* (fewer at the end of the file)."""
+        self._flush()
+        with _explained("read", self.path):
+            return os.pread(self._descriptor, length, offset)
+
+    def close(self) -> None:
+        """Give the descriptor back; what was not synced may be lost."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """Return the CRC-32 of *parts* as eight hexadecimal digits."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part, value)
+    return f"{value:08x}"

@@ -1,0 +1,306 @@
+"""The job directory on disk: every file of the protocol, and where it lies.
+
+    pyboinc_checkpoint     text: the batch ID, then `key: value` lines
+    new/                   outcomes not yet handled: <batch>_<sequence>.out or .error
+    old/                   outcomes already handled
+    .pyboinc/lock          held by the one master that runs here
+    .pyboinc/run.json      what this batch was begun with: seed, program, limits
+    .pyboinc/spool         the calls, with their inputs
+    .pyboinc/journal       what is committed, and the order in which results were handled
+    .pyboinc/bundles/      the slave's files, one archive for each digest
+    .pyboinc/quarantine/   files that were refused, each with its reason
+    .pyboinc/previous/     what --fresh set aside
+    .pyboinc/<backend>/    belongs to the backend
+
+What each step may leave behind when it is cut short, and how the next run mends it, is
+told in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyboinc import disk
+from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, JobDirectoryError
+from pyboinc.records import Journal, Spool
+
+FORMAT = 1
+"""The version of everything written here; a newer one is refused, never guessed at."""
+
+OUTPUT = "out"
+ERROR = "error"
+_OUTCOME = re.compile(r"([A-Za-z0-9-]{1,40})_([0-9]{1,12})\.(out|error)")
+_ERROR_LIMIT = 4 << 20
+
+
+class Arrival(NamedTuple):
+    """An outcome lying in new/: its file name, the job's number, and ``out`` or ``error``."""
+
+    file: str
+    sequence: int
+    kind: str
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """What a batch was begun with (``.pyboinc/run.json``).
+
+    ``token`` is drawn at random and names this batch to its backend before there is a
+    batch ID; ``files`` maps each file of the program to its sha256; ``batch`` is None
+    until the backend has given an ID.
+    """
+
+    token: str
+    backend: str
+    seed: int
+    program: str
+    files: dict[str, str] = field(default_factory=dict)
+    slaves: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)
+    directory: str = ""
+    batch: str | None = None
+    starts: int = 0
+    format: int = FORMAT
+
+
+class JobDirectory:
+    """The directory of one master program, locked for as long as this object is open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.new = path / "new"
+        self.old = path / "old"
+        self.state = path / ".pyboinc"
+        self.checkpoint = path / "pyboinc_checkpoint"
+        self.record: RunRecord | None = None
+        self._lock = -1
+        self._opened: tuple[Spool, Journal] | None = None
+
+    @property
+    def spool(self) -> Spool:
+        """The calls made here."""
+        return self._logs()[0]
+
+    @property
+    def journal(self) -> Journal:
+        """What has happened here."""
+        return self._logs()[1]
+
+    def _logs(self) -> tuple[Spool, Journal]:
+        if self._opened is None:
+            spool, journal = Spool(self.state / "spool"), Journal(self.state / "journal")
+            spool.load(journal.calls)
+            self._opened = spool, journal
+        return self._opened
+
+    # Opening: M0 and M1 of the protocol.
+
+    def lock(self) -> None:
+        """Become the one master here; raises :class:`DirectoryBusy` if there is another."""
+        if not self.path.is_dir():
+            raise JobDirectoryError(f"{self.path} is not a directory; name the job's directory")
+        disk.make_directory(self.state)
+        self._lock = disk.take_lock(self.state / "lock")
+        for directory in (self.new, self.old):
+            disk.make_directory(directory)
+
+    def load(self) -> None:
+        """Read what an earlier run recorded; :attr:`record` stays None if there was none."""
+        batch = self._read_checkpoint()
+        try:
+            text = disk.read_bounded(self.state / "run.json", _ERROR_LIMIT)
+        except FileNotFoundError:
+            if batch is not None:
+                raise DirectoryDamaged(
+                    f"{self.checkpoint} names batch {batch}, but {self.state} does not know it; "
+                    "restore that directory too, or start a new batch with --fresh"
+                ) from None
+            return
+        self.record = _parse_record(self.state / "run.json", text)
+
+    def _read_checkpoint(self) -> str | None:
+        """Return the batch ID of the checkpoint, or None if there is none."""
+        try:
+            text = disk.read_bounded(self.checkpoint, 65536).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+        lines = text.splitlines()
+        fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
+        _check_format(self.checkpoint, fields.get("format", "damaged"))
+        return lines[0] if lines else None
+
+    def begin(self, record: RunRecord) -> None:
+        """Begin a batch: nothing of an earlier run is left, and *record* is durable."""
+        for log in ("spool", "journal"):
+            disk.remove(self.state / log)
+        self.save(record)
+
+    def save(self, record: RunRecord) -> None:
+        """Make *record* durable."""
+        self.record = record
+        text = json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
+        disk.publish(self.state / "run.json", text.encode())
+
+    def write_checkpoint(self) -> None:
+        """Write ``pyboinc_checkpoint``: every call made so far has its job."""
+        assert self.record is not None and self.record.batch is not None
+        lines = [
+            self.record.batch,
+            f"format: {FORMAT}",
+            f"backend: {self.record.backend}",
+            f"jobs: {len(self.spool)}",
+            f"seed: {self.record.seed}",
+            f"program: {self.record.program}",
+        ]
+        disk.publish(self.checkpoint, ("\n".join(lines) + "\n").encode())
+
+    def set_aside(self) -> Path | None:
+        """Move everything of an earlier batch to ``.pyboinc/previous/N`` (--fresh)."""
+        self._close_logs()
+        number = 1 + len(disk.listing(self._made(self.state / "previous")))
+        target = self.state / "previous" / str(number)
+        entries = [path for path in self._belongings() if path.exists() or path.is_symlink()]
+        if not entries:
+            return None
+        disk.make_directory(target)
+        for entry in entries:
+            disk.move("set aside", entry, target / entry.name)
+        for directory in (self.new, self.old):
+            disk.make_directory(directory)
+        disk.sync_directory(self.path)
+        self.record = None
+        return target
+
+    def _belongings(self) -> list[Path]:
+        # Without the journal nothing is committed, so it goes first; what the rest was
+        # begun with is known for as long as run.json is there, so that goes last.
+        names = ["journal", "spool", "bundles", "quarantine", "run.json"]
+        journal, *others = [self.state / name for name in names]
+        return [journal, self.checkpoint, self.new, self.old, *others]
+
+    def _made(self, path: Path) -> Path:
+        disk.make_directory(path)
+        return path
+
+    # Outcomes: M2 and M8 to M12 of the protocol.
+
+    def restore(self) -> None:
+        """Move every handled outcome from old/ back to new/ (M2); safe to repeat."""
+        moved = False
+        for name in disk.listing(self.old):
+            if _OUTCOME.fullmatch(name):
+                disk.move("restore", self.old / name, self.new / name)
+                moved = True
+        if moved:
+            disk.sync_directory(self.new)
+            disk.sync_directory(self.old)
+
+    def arrivals(self) -> list[Arrival]:
+        """Return what lies in new/ (M8), ordered by job; what is foreign is quarantined."""
+        assert self.record is not None
+        found = []
+        for name in disk.listing(self.new):
+            match = _OUTCOME.fullmatch(name)
+            if match and match[1] == self.record.batch and int(match[2]) < len(self.spool):
+                found.append(Arrival(name, int(match[2]), match[3]))
+            elif not name.startswith("."):
+                self.quarantine(name, "no job of this batch has an outcome of this name")
+        found.sort(key=lambda arrival: arrival.sequence)
+        return found
+
+    def outcome(self, sequence: int, kind: str) -> Arrival:
+        """Return the place of the outcome of job *sequence*, whether it is there or not."""
+        assert self.record is not None
+        return Arrival(f"{self.record.batch}_{sequence}.{kind}", sequence, kind)
+
+    def read(self, arrival: Arrival, limit: int) -> bytes:
+        """Return the bytes of an outcome in new/ (M9); see :func:`disk.read_bounded`."""
+        if arrival.kind == ERROR:
+            limit = _ERROR_LIMIT
+        return disk.read_bounded(f"{self.new}/{arrival.file}", limit)
+
+    def retire(self, arrivals: Iterable[Arrival]) -> None:
+        """Move handled outcomes from new/ to old/ (M12)."""
+        new, old = os.fspath(self.new), os.fspath(self.old)
+        moved = False
+        for arrival in arrivals:
+            disk.move("retire", f"{new}/{arrival.file}", f"{old}/{arrival.file}")
+            moved = True
+        if moved:
+            disk.sync_directory(old)
+            disk.sync_directory(new)
+
+    def quarantine(self, name: str, reason: str) -> None:
+        """Set the file *name* of new/ aside, with the reason; it is never lost."""
+        directory = self._made(self.state / "quarantine")
+        target = directory / name
+        number = 1
+        while target.exists() or target.is_symlink():
+            number += 1
+            target = directory / f"{name}.{number}"
+        disk.publish(target.with_name(target.name + ".reason"), f"{ascii(reason)}\n".encode())
+        disk.move("quarantine", self.new / name, target)
+        disk.sync_directory(directory)
+        print(
+            f"pyboinc: set {ascii(name)} aside in {directory}: {ascii(reason)}", file=sys.stderr
+        )
+
+    # Archives of slave programs.
+
+    def bundle_path(self, digest: str) -> Path:
+        """Return where the slave archive of this sha256 lies."""
+        return self.state / "bundles" / f"{digest}.zip"
+
+    def keep_bundle(self, digest: str, data: bytes) -> None:
+        """Store a slave archive, once for each content."""
+        path = self.bundle_path(digest)
+        if not path.exists():
+            disk.make_directory(path.parent)
+            disk.publish(path, data)
+
+    def _close_logs(self) -> None:
+        if self._opened is not None:
+            for log in self._opened:
+                log.close()
+            self._opened = None
+
+    def close(self) -> None:
+        """Close the files and let another master in."""
+        self._close_logs()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _check_format(path: Path, found: object) -> None:
+    if str(found) == str(FORMAT):
+        return
+    if str(found).isdigit() and int(str(found)) > FORMAT:
+        raise CheckpointMismatch(
+            f"{path} was written by a newer PyBOINC (format {found}; this one knows {FORMAT}); "
+            "upgrade PyBOINC, or start a new batch with --fresh"
+        )
+    raise DirectoryDamaged(
+        f"{path} is not a checkpoint of PyBOINC; restore it, or start a new batch with --fresh"
+    )
+
+
+def _parse_record(path: Path, text: bytes) -> RunRecord:
+    try:
+        found: Mapping[str, Any] = json.loads(text)
+        form = found["format"]
+    except (ValueError, KeyError, TypeError):
+        form = "damaged"
+    _check_format(path, form)
+    try:
+        return RunRecord(**found)
+    except TypeError:
+        _check_format(path, "damaged")
+        raise

@@ -1,0 +1,253 @@
+"""The two logs of a job directory: the spool of calls and the journal of what happened.
+
+The *spool* (``.pyboinc/spool``) holds every call ever made: for each one a line of JSON
+and then its input, as many raw bytes as the line says.  The *journal*
+(``.pyboinc/journal``) is text, a line for each fact, and is what commits: a call is real
+once a line of the journal counts it, a result is handled once a line names it.
+
+    calls 1 100             the first pyboinc_master's make_calls has returned; the
+                            spool holds 100 calls
+    handled 17 out 103      the output of job 17 was handled (as recorded, in this
+                            order), and the spool held 103 calls after that
+    forget 17               job 17 is to be done again (``pyboinc rerun``)
+
+Each line ends with its CRC-32; a torn last line, and calls that no line counts, are what
+a crash left behind and are dropped when the logs are opened.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import Any, NamedTuple
+
+from pyboinc.disk import AppendLog, checksum
+from pyboinc.errors import DirectoryDamaged
+
+_HEADER_LIMIT = 65536
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledCall:
+    """One recorded call: what was called, with which limits, and where its input lies.
+
+    ``sequence`` counts calls from 0 and is the job's number; ``slave`` is the slave's file
+    name, ``bundle`` the sha256 of its archive, ``limits`` only the limits given in this
+    call; the input is ``size`` bytes at ``offset`` in the spool.
+    """
+
+    sequence: int
+    slave: str
+    bundle: str
+    phase: int
+    limits: Mapping[str, Any]
+    offset: int
+    size: int
+
+
+class Spool:
+    """The calls of a job directory, in the order they were made."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = AppendLog(path)
+        self._starts = array("Q")
+        self._phases = array("H")
+        self._headers: dict[tuple[str, str, int, str], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def append(
+        self, slave: str, bundle: str, phase: int, limits: Mapping[str, Any], data: bytes
+    ) -> int:
+        """Append a call and return its sequence number; durable after :meth:`sync`."""
+        sequence = len(self._starts)
+        self._starts.append(self._log.size)
+        self._phases.append(phase)
+        header = b'{"call":%d,"bytes":%d,"crc32":"%s",' % (
+            sequence,
+            len(data),
+            checksum((data,)).encode(),
+        )
+        self._log.append(header + self._what(slave, bundle, phase, limits) + b"\n")
+        self._log.append(data)
+        self._log.append(b"\n")
+        return sequence
+
+    def _what(self, slave: str, bundle: str, phase: int, limits: Mapping[str, Any]) -> bytes:
+        """Return the part of a header that most calls share, made once."""
+        key = (slave, bundle, phase, repr(limits) if limits else "")
+        if key not in self._headers:
+            what = {"slave": slave, "bundle": bundle, "phase": phase, "limits": dict(limits)}
+            text = json.dumps(what, separators=(",", ":"), default=float)
+            self._headers[key] = text[1:].encode()
+        return self._headers[key]
+
+    def sync(self) -> None:
+        """Make every call appended so far durable."""
+        self._log.sync()
+
+    def load(self, count: int) -> None:
+        """Find the first *count* calls in the file and drop whatever follows them.
+
+        Raises :class:`DirectoryDamaged` when fewer whole calls are there.
+        """
+        del self._starts[:], self._phases[:]
+        position = 0
+        for sequence in range(count):
+            header, data_at = self._header_at(position, sequence)
+            self._starts.append(position)
+            self._phases.append(header["phase"])
+            position = data_at + int(header["bytes"]) + 1
+        if position > self._log.size:
+            raise self._damaged(count - 1)
+        self._log.truncate(position)
+
+    def forget_after(self, count: int) -> None:
+        """Drop the calls from sequence number *count* on; they were never committed."""
+        if count < len(self._starts):
+            self._log.truncate(self._starts[count])
+            del self._starts[count:], self._phases[count:]
+
+    def phase_of(self, sequence: int) -> int:
+        """Return the phase (which pyboinc_master, from 1) that made call *sequence*."""
+        return self._phases[sequence]
+
+    def call(self, sequence: int) -> SpooledCall:
+        """Return the record of call *sequence*."""
+        header, data_at = self._header_at(self._starts[sequence], sequence)
+        return SpooledCall(
+            sequence,
+            header["slave"],
+            header["bundle"],
+            header["phase"],
+            header["limits"],
+            data_at,
+            header["bytes"],
+        )
+
+    def calls(self, first: int, last: int) -> Iterator[SpooledCall]:
+        """Yield the records of the calls *first* <= sequence < *last*."""
+        return map(self.call, range(first, last))
+
+    def data(self, call: SpooledCall) -> bytes:
+        """Return the encoded input of *call*."""
+        return self._log.read(call.offset, call.size)
+
+    def _header_at(self, position: int, sequence: int) -> tuple[dict[str, Any], int]:
+        """Parse the header at byte *position*; return it and where its input begins."""
+        line = self._log.read(position, 512)
+        end = line.find(b"\n")
+        if end < 0:
+            line = self._log.read(position, _HEADER_LIMIT)
+            end = line.find(b"\n")
+        try:
+            header: dict[str, Any] = json.loads(line[:end])
+            if header["call"] != sequence:
+                raise ValueError(header["call"])
+        except (ValueError, KeyError, TypeError):
+            raise self._damaged(sequence) from None
+        return header, position + end + 1
+
+    def _damaged(self, sequence: int) -> DirectoryDamaged:
+        return DirectoryDamaged(
+            f"{self._log.path} is damaged at call {sequence}; restore it from a backup, or start "
+            "a new batch with --fresh"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+
+class Handled(NamedTuple):
+    """A line of the journal: whose outcome was handled, and how many calls that made."""
+
+    sequence: int
+    kind: str
+    made: int
+
+
+class Journal:
+    """What has happened in a job directory, in order.
+
+    ``phases`` maps each phase whose make_calls has returned to the number of calls there
+    were then; ``handled`` lists the outcomes handled, in the recorded order; ``calls`` is
+    the number of calls that count.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log = AppendLog(path)
+        self.phases: dict[int, int] = {}
+        self.handled: list[Handled] = []
+        self.calls = 0
+        self._load()
+
+    def _load(self) -> None:
+        position = 0
+        rest = b""
+        while chunk := self._log.read(position + len(rest), _CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if not self._take(line):
+                    self._log.truncate(position)
+                    return
+                position += len(line) + 1
+        self._log.truncate(position)
+
+    def _take(self, line: bytes) -> bool:
+        """Apply one line; return whether it is whole and known."""
+        text, _, crc = line.rpartition(b" ")
+        if checksum((text,)).encode() != crc:
+            return False
+        match text.decode("ascii").split(" "):
+            case ["calls", phase, count]:
+                self.phases[int(phase)] = self.calls = int(count)
+            case ["handled", sequence, kind, count]:
+                self._count(int(sequence), kind, int(count))
+            case ["forget", sequence]:
+                self.handled = [one for one in self.handled if one.sequence != int(sequence)]
+            case _:
+                return False
+        return True
+
+    def _append(self, text: bytes) -> None:
+        self._log.append(b"%s %s\n" % (text, checksum((text,)).encode()))
+
+    def commit_calls(self, phase: int, count: int) -> None:
+        """Record that *phase*'s make_calls has returned; the spool holds *count* calls."""
+        self._append(b"calls %d %d" % (phase, count))
+        self.phases[phase] = self.calls = count
+        self._log.sync()
+
+    def add_handled(self, sequence: int, kind: str, calls: int) -> None:
+        """Record that an outcome was handled; durable after :meth:`sync`."""
+        self._append(b"handled %d %s %d" % (sequence, kind.encode(), calls))
+        self._count(sequence, kind, calls)
+
+    def _count(self, sequence: int, kind: str, calls: int) -> None:
+        self.handled.append(Handled(sequence, intern(kind), calls - self.calls))
+        self.calls = calls
+
+    def forget(self, sequence: int) -> None:
+        """Record that job *sequence* is to be done and handled again."""
+        self._append(b"forget %d" % sequence)
+        self.handled = [one for one in self.handled if one.sequence != sequence]
+        self._log.sync()
+
+    def made_calls(self, sequence: int) -> bool:
+        """Return whether handling job *sequence* made calls of its own."""
+        return any(one.made for one in self.handled if one.sequence == sequence)
+
+    def sync(self) -> None:
+        """Make every line appended so far durable."""
+        self._log.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
