@@ -4,37 +4,40 @@ The local emulator injects these faults into real processes, the simulator into 
 ones.  Both ask here what goes wrong with which instance, so that a failure rate means
 the same in both, and the same seed breaks the same instances on every machine.
 
-Nothing is drawn from a stream of random numbers, where one draw more would shift all
-that follow.  Every draw is a hash of what it is about::
-
-    words(seed, key...) = blake2b(message, digest_size=64, person=b"pyboinc.faults.1")
-                          as eight unsigned 64-bit big-endian integers
-    message             = the bencoding of the list [seed, key...]: b"l" + items + b"e",
-                          an integer 7 as b"i7e", a text "host" as b"4:host" (UTF-8)
-    uniforms            = the upper 53 bits of each word, divided by 2**53: in [0, 1)
-
-One hash gives the eight draws of one instance; :class:`FaultPlan` says which is which.
-``tests/test_faults.py`` holds frozen values: this layout never changes, or old seeds
-would mean something else.
+What a fault is, what it does in each of those worlds and which BOINC outcome it leads to
+stands in ``docs/faults.md``.  How the draws are made: :mod:`pyboinc.draws`.
 """
 
 from __future__ import annotations
 
-import os
-from _blake2 import blake2b  # what hashlib.blake2b is; hashlib itself would load OpenSSL
-from collections.abc import Iterable, Mapping
-from enum import Enum
+from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 
+from pyboinc.draws import new_seed, uniform, uniforms
 from pyboinc.errors import ConfigurationError
+from pyboinc.garbage import garbage
+from pyboinc.latency import Latency
 
-_PERSON = b"pyboinc.faults.1"
-_TO_UNIT = 2.0**-53
-#: Marsaglia's trick would be a stream; a plain modulus of a hash word is fair enough here.
-_SEEDS = 1_000_000
+__all__ = [
+    "ACCOMPANYING",
+    "ENDING",
+    "MIX",
+    "SURROUNDING",
+    "FaultPlan",
+    "Kind",
+    "Latency",
+    "check_probabilities",
+    "format_faults",
+    "garbage",
+    "kind_named",
+    "new_seed",
+    "parse_faults",
+    "uniform",
+]
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """A kind of fault; its value is the name used by ``--fault`` and ``pyboinc.toml``."""
 
     CRASH = "crash"
@@ -51,10 +54,6 @@ class Kind(str, Enum):
     SERVER_OUTAGE = "server_outage"
     MASTER_KILLED = "master_killed"
     DISK_FULL = "disk_full"
-
-    def __str__(self) -> str:
-        return self.value
-
 
 #: How an instance can end badly; one instance suffers at most one of these.
 ENDING = (
@@ -79,49 +78,15 @@ SURROUNDING = (Kind.SERVER_OUTAGE, Kind.MASTER_KILLED, Kind.DISK_FULL)
 #: never the right answer.
 MIX: Mapping[Kind, int] = MappingProxyType(
     {
-        Kind.CRASH: 25,
-        Kind.ERROR: 25,
-        Kind.VANISH: 15,
-        Kind.LATE: 10,
+        Kind.CRASH: 20,
+        Kind.ERROR: 20,
+        Kind.VANISH: 20,
         Kind.HANG: 10,
+        Kind.LATE: 10,
         Kind.GARBAGE: 10,
-        Kind.LOST_UPLOAD: 5,
+        Kind.LOST_UPLOAD: 10,
     }
 )
-
-
-def _bencode(part: object) -> bytes:
-    if isinstance(part, str):  # before int: a Kind is a str, and its value is its key
-        text = (part.value if isinstance(part, Enum) else part).encode()
-        return b"%d:%s" % (len(text), text)
-    if isinstance(part, int):
-        return b"i%de" % part
-    raise TypeError(f"a key of a draw is an int or a str, not {type(part).__name__}: {part!r}")
-
-
-def words(seed: int, *key: object) -> tuple[int, ...]:
-    """Eight unsigned 64-bit integers that depend on *seed* and *key* alone.
-
-    *key* is any sequence of int and str; ``TypeError`` for anything else.
-    """
-    message = b"l" + _bencode(seed) + b"".join(map(_bencode, key)) + b"e"
-    digest = blake2b(message, digest_size=64, person=_PERSON).digest()
-    return tuple(int.from_bytes(digest[i : i + 8], "big") for i in range(0, 64, 8))
-
-
-def uniforms(seed: int, *key: object) -> tuple[float, ...]:
-    """Eight independent numbers in [0, 1) that depend on *seed* and *key* alone."""
-    return tuple((word >> 11) * _TO_UNIT for word in words(seed, *key))
-
-
-def uniform(seed: int, *key: object) -> float:
-    """One number in [0, 1) that depends on *seed* and *key* alone: the first of uniforms()."""
-    return uniforms(seed, *key)[0]
-
-
-def new_seed() -> int:
-    """A seed for a run that was given none: six digits at most, short enough to retype."""
-    return int.from_bytes(os.urandom(8), "big") % _SEEDS
 
 
 class FaultPlan:
@@ -151,8 +116,10 @@ class FaultPlan:
     failure_rate: float
     probabilities: Mapping[Kind, float]
     seed: int
-    #: True if no instance can suffer anything, so that draw() need not be asked.
+    #: True if no instance can suffer anything: draw() then costs nothing.
     quiet: bool
+    _endings: tuple[tuple[float, Kind], ...]
+    _accompanying: tuple[tuple[int, float, Kind], ...]
 
     def __init__(
         self,
@@ -219,9 +186,10 @@ class FaultPlan:
 
         The backend's own: how far a slave gets before it is hit, which signal, how late.
         """
-        return uniforms(self.seed, "instance", sequence, attempt)[5:8]  # type: ignore[return-value]  # a slice of three
+        u = uniforms(self.seed, "instance", sequence, attempt)
+        return u[5], u[6], u[7]
 
-    def strikes(self, kind: Kind, *key: object) -> bool:
+    def strikes(self, kind: Kind, *key: int | str) -> bool:
         """Whether a surrounding fault (outage, killed master, full disk) strikes at *key*.
 
         The key names the occasion, for example ("poll", 17) or ("rename", 3).

@@ -1,23 +1,34 @@
 """What a broken or hostile host uploads instead of an output.
 
 Four variants, drawn for each instance: the output cut short, nothing at all, far too
-much, and bytes made to hurt whoever loads them as a pickle.  The safe loader must refuse
-every one of them (``tests/test_faults.py``), and so must the validator.
+much, and bytes that are no output, most of them made to hurt whoever loads them as a
+pickle.  The safe loader refuses every one of them; a test holds it to that.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
-from pyboinc.faults import words
+from pyboinc.draws import words
 
-#: What the hostile bytes leave behind in the current directory if ever they are run.
+#: The file that the hostile bytes leave in the current directory if ever they are run.
 EVIDENCE = "pyboinc_hostile_bytes_were_run"
 
-_ORDER = f"touch {EVIDENCE}".encode()
+_ORDER = b"touch " + EVIDENCE.encode()
+
+#: What a host sends in the place of an output: none of it is one.
+HOSTILE: tuple[bytes, ...] = (
+    b"cos\nsystem\n(S'" + _ORDER + b"'\ntR.",  # the classic: os.system by GLOBAL and REDUCE
+    b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c" + bytes([len(_ORDER)]) + _ORDER + b"\x85R.",
+    b"(S'" + _ORDER + b"'\nios\nsystem\n.",  # the same by INST
+    b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b".",  # says that an exabyte follows
+    b"\x80\x04" + b"(" * 300_000 + b"0" * 300_000 + b"N.",  # marks without end
+    b"<html><body>Please log in to the hotel's network.</body></html>\n",
+    b"\xff" * 64,
+)
 
 
-class Variant(str, Enum):
+class Variant(StrEnum):
     """How the bytes of a garbage output are wrong."""
 
     TRUNCATED = "truncated"
@@ -26,19 +37,29 @@ class Variant(str, Enum):
     HOSTILE = "hostile"
 
 
-def _call(module: bytes, function: bytes, argument: bytes) -> bytes:
-    """A pickle that calls module.function(argument) in whoever loads it without care."""
-    return b"c" + module + b"\n" + function + b"\n(S'" + argument + b"'\ntR."
+_VARIANTS = tuple(Variant)
 
 
-def _bomb() -> bytes:
-    """A pickle of 3 * 40 bytes whose value is a list of 2**40 elements, were it walked."""
-    return b"\x80\x04]" + b"".join(b"(22e" for _ in range(40)).replace(b"2", b"0") + b"."
+def variant(seed: int, sequence: int, attempt: int) -> Variant:
+    """How the output of this instance is wrong, if it is garbage."""
+    return _VARIANTS[words(seed, "garbage", sequence, attempt)[0] % len(_VARIANTS)]
 
 
-#: One of these is what a hostile host sends.
-HOSTILE: tuple[bytes, ...] = (
-    _call(b"os", b"system", _ORDER),
-    _call(b"posix", b"system", _ORDER),
-    _call(b"builtins", b"eval", b"__import__(\"os\").system(\"" + _ORDER + b"\")"),
-)
+def garbage(
+    seed: int, sequence: int, attempt: int, output: bytes, max_output: int = 64_000_000
+) -> bytes:
+    """The bytes that arrive instead of *output*: never *output* itself, never loadable.
+
+    An oversized output is one byte larger than *max_output* (bytes); who writes it to a
+    file need not build it in memory: extending the file to that length is the same.
+    An output too short to be cut (under 2 bytes) is replaced by nothing at all.
+    """
+    how, where = words(seed, "garbage", sequence, attempt)[:2]
+    match _VARIANTS[how % len(_VARIANTS)]:
+        case Variant.TRUNCATED if len(output) > 1:
+            return output[: 1 + where % (len(output) - 1)]
+        case Variant.OVERSIZED:
+            return output + bytes(max(1, max_output + 1 - len(output)))
+        case Variant.HOSTILE:
+            return HOSTILE[where % len(HOSTILE)]
+    return b""
