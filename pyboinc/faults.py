@@ -18,6 +18,7 @@ from pyboinc.draws import new_seed, uniform, uniforms
 from pyboinc.errors import ConfigurationError
 from pyboinc.garbage import garbage
 from pyboinc.latency import Latency
+from pyboinc.spelling import advice
 
 __all__ = [
     "ACCOMPANYING",
@@ -54,6 +55,7 @@ class Kind(StrEnum):
     SERVER_OUTAGE = "server_outage"
     MASTER_KILLED = "master_killed"
     DISK_FULL = "disk_full"
+
 
 #: How an instance can end badly; one instance suffers at most one of these.
 ENDING = (
@@ -198,9 +200,7 @@ class FaultPlan:
         return p > 0 and uniform(self.seed, kind, *key) < p
 
 
-_MIX_BOUNDS = tuple(
-    (sum(list(MIX.values())[: i + 1]) / 100, kind) for i, kind in enumerate(MIX)
-)
+_MIX_BOUNDS = tuple((sum(list(MIX.values())[: i + 1]) / 100, kind) for i, kind in enumerate(MIX))
 
 
 def _of_the_mix(share: float) -> Kind:
@@ -241,12 +241,7 @@ def kind_named(name: str) -> Kind:
     try:
         return Kind(name.strip().lower().replace("-", "_"))
     except ValueError:
-        from difflib import get_close_matches  # only on the way out
-
-        names = [kind.value for kind in Kind]
-        near = get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(names)}"
-        raise ConfigurationError(f"there is no fault {name!r}; {hint}") from None
+        raise ConfigurationError(f"there is no fault {name!r}; {advice(name, Kind)}") from None
 
 
 def parse_faults(text: str) -> dict[Kind, float]:

@@ -1,0 +1,89 @@
+"""What one job may take: time, memory, disk, retries, and how often it is done.
+
+The names are BOINC's (``delay_bound``, quorum) with one exception: ``max_errors`` is
+``max_error_results``, and the two other maxima follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pyboinc.errors import ConfigurationError
+from pyboinc.spelling import advice
+from pyboinc.values import Reader, number, whole
+
+#: What each limit may be.  The upper ends are far beyond any real job; they keep typing
+#: errors, and numbers that BOINC's database columns can not hold, from going on.
+READERS: dict[str, Reader] = {
+    "delay_bound": number(0, 315_360_000, above=True),  # ten years; sent_time + this is an int
+    "max_errors": whole(1, 1_000_000),  # BOINC's create_work refuses 0
+    "quorum": whole(1, 1_000),
+    "priority": whole(-(2**31), 2**31 - 1),
+    "memory": number(0, 1e15, above=True),
+    "disk": number(0, 1e15, above=True),
+    "fpops": number(0, 1e24, above=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one job; ``ConfigurationError`` for one that can not be.
+
+    * ``delay_bound`` (s): how long an instance may take from being sent to its report;
+    * ``max_errors``: the job fails when *more* than so many instances ended in an error;
+    * ``quorum``: how many instances must agree on the output; so many are made at first;
+    * ``priority``: larger goes first;
+    * ``memory``, ``disk`` (bytes): what an instance may use at most;
+    * ``fpops``: the estimated number of floating-point operations of an instance.
+
+    The defaults are those of BOINC's ``create_work``, but for the retries: it gives none.
+    """
+
+    delay_bound: float = 604_800.0
+    max_errors: int = 8
+    quorum: int = 1
+    priority: int = 0
+    memory: float = 500e6
+    disk: float = 1e9
+    fpops: float = 3.6e12
+
+    def __post_init__(self) -> None:
+        for name, read in READERS.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, read(value))
+            except ValueError as error:
+                raise ConfigurationError(f"{name}: {value!r} {error}") from None
+
+    def replace(self, **changes: object) -> Limits:
+        """These limits with some changed; a change to None is none.
+
+        ``ConfigurationError`` for a name that is no limit, or a value that can not be.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        if not given:
+            return self
+        for name in given:
+            if name not in READERS:
+                raise ConfigurationError(f"there is no limit {name!r}; {advice(name, READERS)}")
+        return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ reads them
+
+    def workunit(self) -> dict[str, float | int]:
+        """The columns of BOINC's workunit table that these limits set.
+
+        The constraints of create_work hold: target_nresults <= max_success_results <=
+        max_total_results, and max_error_results <= max_total_results.
+        """
+        most = self.quorum + self.max_errors + 10
+        return {
+            "min_quorum": self.quorum,
+            "target_nresults": self.quorum,
+            "max_error_results": self.max_errors,
+            "max_total_results": most,
+            "max_success_results": most,
+            "delay_bound": self.delay_bound,
+            "priority": self.priority,
+            "rsc_memory_bound": self.memory,
+            "rsc_disk_bound": self.disk,
+            "rsc_fpops_est": self.fpops,
+        }
