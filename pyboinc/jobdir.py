@@ -138,6 +138,10 @@ class JobDirectory:
 
     def begin(self, record: RunRecord) -> None:
         """Begin a batch: nothing of an earlier run is left, and *record* is durable."""
+        for directory in (self.old, self.new):
+            for name in disk.listing(directory):
+                if _OUTCOME.fullmatch(name):
+                    self.quarantine(name, "left by an earlier batch", directory)
         for log in ("spool", "journal"):
             disk.remove(self.state / log)
         self.save(record)
@@ -237,8 +241,12 @@ class JobDirectory:
             disk.sync_directory(old)
             disk.sync_directory(new)
 
-    def quarantine(self, name: str, reason: str) -> None:
-        """Set the file *name* of new/ aside, with the reason; it is never lost."""
+    def deliver(self, sequence: int, failure: bytes) -> None:
+        """Put a failure report of the master's own into new/."""
+        disk.publish(self.new / self.outcome(sequence, ERROR).file, failure)
+
+    def quarantine(self, name: str, reason: str, where: Path | None = None) -> None:
+        """Set the file *name* of new/ (or *where*) aside, with the reason; it is never lost."""
         directory = self._made(self.state / "quarantine")
         target = directory / name
         number = 1
@@ -246,7 +254,7 @@ class JobDirectory:
             number += 1
             target = directory / f"{name}.{number}"
         disk.publish(target.with_name(target.name + ".reason"), f"{ascii(reason)}\n".encode())
-        disk.move("quarantine", self.new / name, target)
+        disk.move("quarantine", (where or self.new) / name, target)
         disk.sync_directory(directory)
         print(
             f"pyboinc: set {ascii(name)} aside in {directory}: {ascii(reason)}", file=sys.stderr

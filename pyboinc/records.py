@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,10 @@ class Spool:
     def phase_of(self, sequence: int) -> int:
         """Return the phase (which pyboinc_master, from 1) that made call *sequence*."""
         return self._phases[sequence]
+
+    def calls_up_to(self, phase: int) -> int:
+        """Return how many calls were made in the phases up to *phase*."""
+        return bisect_right(self._phases, phase)
 
     def call(self, sequence: int) -> SpooledCall:
         """Return the record of call *sequence*."""

@@ -1,0 +1,160 @@
+"""The calls that a program makes: new ones are spooled, replayed ones are recognised.
+
+A call is identified by its sequence number.  In an ordinary run each call is appended to
+the spool; when a restarted master replays its results, the calls that handle_result makes
+come again in the same order, and each must be the call that was recorded under its
+number: the same slave, the same limits, an input of the same value.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from pyboinc import bundle, codec
+from pyboinc.config import Limits
+from pyboinc.errors import EncodeError, RejectedResult, ReplayMismatch
+from pyboinc.jobdir import JobDirectory
+from pyboinc.records import SpooledCall
+
+_T = TypeVar("_T")
+
+
+class Classes:
+    """Which classes an input or output may be made of: those of the slave's own modules.
+
+    A module is imported here only if it is among the files that a slave carries; a file
+    that comes back can name a class, but never causes an import by itself.
+    """
+
+    def __init__(self, job_directory: Path) -> None:
+        self._job_directory = job_directory
+        self._names: set[str] = set()
+        self._registry: codec.Registry | None = None
+        self._complete = False
+
+    def add(self, modules: tuple[str, ...]) -> None:
+        """Let the classes defined in these local modules travel."""
+        self._names.update(modules)
+        self._registry = None
+        self._complete = False
+
+    def attempt(self, action: Callable[[codec.Registry], _T]) -> _T:
+        """Return ``action(registry)``; if it is refused, once more with every module loaded."""
+        try:
+            return action(self._registry or self._build(complete=False))
+        except (RejectedResult, EncodeError):
+            if self._complete:
+                raise
+            return action(self._build(complete=True))
+
+    def _build(self, complete: bool) -> codec.Registry:
+        modules = [self._module(name, complete) for name in sorted(self._names)]
+        self._registry = codec.Registry.from_modules([one for one in modules if one])
+        self._complete = complete
+        return self._registry
+
+    def _module(self, name: str, load: bool) -> ModuleType | None:
+        module = sys.modules.get(name)
+        if module is None and load:
+            if str(self._job_directory) not in sys.path:
+                sys.path.insert(0, str(self._job_directory))
+            try:
+                module = importlib.import_module(name)
+            except ImportError:
+                # It needs something that only volunteers have: its classes stay unknown.
+                return None
+        return module
+
+
+class Calls:
+    """The calls of this run of a program, from number 0 on.
+
+    ``position`` is the number that the next call gets.  Below the spool's length a call
+    is a replayed one, and must be the one recorded there.
+    """
+
+    def __init__(self, directory: JobDirectory, limits: Limits, include: tuple[str, ...]) -> None:
+        self._directory = directory
+        self._limits = limits
+        self._include = include
+        self._bundles: dict[str, bundle.Bundle] = {}
+        self.classes = Classes(directory.path)
+        self.position = 0
+        self.phase = 1
+
+    def call(self, slave: str, value: Any, limits: Mapping[str, Any]) -> int:
+        """Make (or recognise) one call and return its sequence number."""
+        packed = self.bundle(slave)
+        if limits:
+            self._limits.replace(**limits)
+        what = f"the input of call {self.position}"
+        data = self.classes.attempt(lambda registry: codec.encode(value, what, registry))
+        spool = self._directory.spool
+        if self.position < len(spool):
+            self._recognise(spool.call(self.position), packed.slave, limits, data)
+        else:
+            spool.append(packed.slave, packed.digest, self.phase, limits, data)
+        self.position += 1
+        return self.position - 1
+
+    def begin(self, phase: int, position: int) -> None:
+        """Let the next call be number *position*, made in *phase*."""
+        self.phase = phase
+        self.position = position
+
+    def bundle(self, slave: str) -> bundle.Bundle:
+        """Return the archive of the program *slave*, packed and stored once in a run."""
+        packed = self._bundles.get(slave)
+        if packed is None:
+            packed = bundle.pack(self._directory.path, slave, self._include)
+            self._directory.keep_bundle(packed.digest, packed.data)
+            self._bundles[slave] = self._bundles[packed.slave] = packed
+            self.classes.add(packed.modules)
+        return packed
+
+    @property
+    def slaves(self) -> list[str]:
+        """The slave programs called so far."""
+        return sorted({packed.slave for packed in self._bundles.values()})
+
+    def back_to(self, position: int) -> None:
+        """Unmake the calls from number *position* on; what made them did not finish."""
+        self.position = position
+        self._directory.spool.forget_after(max(position, self._directory.journal.calls))
+
+    def input(self, sequence: int) -> Any:
+        """Return the input of call *sequence*."""
+        data = self._directory.spool.data(self._directory.spool.call(sequence))
+        return self.decode(data)
+
+    def decode(self, data: bytes, limit: int | None = None) -> Any:
+        """Load an input or output; raises :class:`RejectedResult`."""
+        budget = codec.Budget() if limit is None else codec.Budget(bytes=limit)
+        return self.classes.attempt(lambda registry: codec.decode(data, registry, budget))
+
+    def _recognise(
+        self, recorded: SpooledCall, slave: str, limits: Mapping[str, Any], data: bytes
+    ) -> None:
+        if recorded.slave != slave:
+            difference = f"it called {recorded.slave} then, and {slave} now"
+        elif dict(recorded.limits) != {key: float(value) for key, value in limits.items()}:
+            difference = f"its limits were {dict(recorded.limits)} then, and are {dict(limits)} now"
+        elif not self._same_input(self._directory.spool.data(recorded), data):
+            difference = "its input has another value now"
+        else:
+            return
+        raise ReplayMismatch(
+            f"call {recorded.sequence} differs from the recorded one: {difference}. A restarted "
+            "master must make the same calls again: seed random numbers, do not read the clock "
+            "or the order of a set in handle_result. Mend that, or start anew with --fresh"
+        )
+
+    def _same_input(self, recorded: bytes, now: bytes) -> bool:
+        return recorded == now or self.classes.attempt(
+            lambda registry: codec.same_value(recorded, now, registry)
+        )

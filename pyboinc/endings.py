@@ -1,0 +1,104 @@
+"""How a master ends: ^C once and twice, and which exit code says what.
+
+An error of PyBOINC that the program does not catch is shown as its message and the line
+of the user's program that it came from, not as a traceback through this package, and ends
+the program with the exit code of its class (:mod:`pyboinc.errors`).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from pyboinc.errors import Interrupted, PyboincError
+
+_HERE = Path(__file__).parent
+
+
+class Interrupts:
+    """While this context is active the first ^C asks to stop, and the second one stops.
+
+    ``asked`` tells whether ^C was pressed.  Inside :meth:`at_once` there is nothing to
+    finish first, so one ^C stops.  Only the main thread can hear ^C; elsewhere this does
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or self._at_once:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\npyboinc: stopping; press ^C again to stop at once", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this context one ^C is enough."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+
+def accepts_two(handler: Callable[..., object]) -> bool:
+    """Return whether *handler* can be called with two arguments: (output, job)."""
+    import inspect
+
+    try:
+        inspect.signature(handler).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+_hooked: list[Any] = []
+
+
+def show_errors_briefly() -> None:
+    """Let errors of PyBOINC that nobody catches end the program as this module's head says."""
+    if not _hooked:
+        _hooked.append(sys.excepthook)
+        sys.excepthook = _show
+
+
+def _show(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if not isinstance(error, PyboincError):
+        _hooked[0](kind, error, trace)
+        return
+    sys.stdout.flush()
+    print(f"pyboinc: {error}", file=sys.stderr)
+    place = users_place(trace)
+    if place and not isinstance(error, Interrupted):
+        print(f"  at {place}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def users_place(trace: TracebackType | None) -> str:
+    """Return the last line of the user's own program in *trace*: file, line and function."""
+    frames = [one for one in traceback.extract_tb(trace) if _HERE not in Path(one.filename).parents]
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f"{last.filename}, line {last.lineno}, in {last.name}"

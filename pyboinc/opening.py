@@ -1,0 +1,128 @@
+"""Opening a job directory: a new batch, an earlier one to go on with, or a clear refusal."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+from pyboinc import __version__, bundle
+from pyboinc.backends import Backend, find_backend
+from pyboinc.calls import Calls
+from pyboinc.config import Settings
+from pyboinc.errors import CheckpointMismatch
+from pyboinc.jobdir import JobDirectory, RunRecord
+
+
+def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) -> Backend:
+    """Lock *directory*, begin or continue its batch (M0 and M1), and return its backend.
+
+    Raises :class:`CheckpointMismatch` when what lies there belongs to another program.
+    """
+    opener = find_backend(settings.backend)
+    directory.lock()
+    directory.load()
+    backend = opener(directory, settings)
+    if settings.fresh:
+        _start_afresh(directory, backend)
+    if directory.record is None or not directory.spool:
+        _begin(directory, settings)
+    else:
+        _go_on(directory, settings, calls, backend)
+    if not settings.quiet:
+        print(_first_line(directory, settings), file=sys.stderr, flush=True)
+    return backend
+
+
+def _start_afresh(directory: JobDirectory, backend: Backend) -> None:
+    record = directory.record
+    if record is not None and record.batch is not None:
+        backend.begin_batch(record.token)
+        backend.cancel()
+        backend.close()
+    kept = directory.set_aside()
+    if kept is not None:
+        print(
+            f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)",
+            file=sys.stderr,
+        )
+
+
+def _begin(directory: JobDirectory, settings: Settings) -> None:
+    seed = settings.seed
+    directory.begin(
+        RunRecord(
+            token=secrets.token_hex(16),
+            backend=settings.backend,
+            seed=secrets.randbelow(1_000_000) if seed is None else seed,
+            program=_program(directory.path),
+            limits=settings.limits.asdict(),
+            directory=str(directory.path),
+        )
+    )
+
+
+def _program(path: Path) -> str:
+    """Return the master program's file name, or nothing if it lies elsewhere."""
+    name: str | None = getattr(sys.modules["__main__"], "__file__", None)
+    if name and Path(name).absolute().parent == path:
+        return Path(name).name
+    return ""
+
+
+def _go_on(
+    directory: JobDirectory, settings: Settings, calls: Calls, backend: Backend
+) -> None:
+    """Check that the batch here belongs to this program, and note that it goes on."""
+    record = directory.record
+    assert record is not None
+    if record.backend != settings.backend:
+        raise CheckpointMismatch(
+            f"this batch was begun with the backend {record.backend!r}, not with "
+            f"{settings.backend!r}: go on with --backend {record.backend}, "
+            "or start a new batch with --fresh"
+        )
+    _check_program(directory, record, settings.accept_changes)
+    if record.directory != str(directory.path):
+        print(
+            f"pyboinc: this job directory was {record.directory} before; going on here",
+            file=sys.stderr,
+        )
+        record.directory = str(directory.path)
+    record.seed = record.seed if settings.seed is None else settings.seed
+    record.starts += 1
+    directory.save(record)
+    for slave in record.slaves:
+        packed = calls.bundle(slave)
+        if settings.accept_changes:
+            backend.accept_program(packed.slave, packed.digest)
+
+
+def _check_program(directory: JobDirectory, record: RunRecord, accept: bool) -> None:
+    now = digests(directory.path, record)
+    changes = bundle.changed_files(record.files, now)
+    if changes and not accept:
+        command = f"python {record.program or 'app_master.py'}"
+        raise CheckpointMismatch(
+            f"the program is not the one that began this batch: {'; '.join(changes)}. Choose:\n"
+            f"  {command} --accept-changes   go on: results handled so far are handled again by\n"
+            "      the changed program, and jobs not yet done run the changed slave\n"
+            f"  {command} --fresh            set this batch aside and begin a new one\n"
+            "  or stop here, put the files back as they were, and run the same command"
+        )
+    record.files = now
+
+
+def digests(path: Path, record: RunRecord) -> dict[str, str]:
+    """Return the sha256 of each file that the program of *record* consists of."""
+    programs = [name for name in (record.program, *record.slaves) if name]
+    return bundle.program_digests(path, programs)
+
+
+def _first_line(directory: JobDirectory, settings: Settings) -> str:
+    record = directory.record
+    assert record is not None
+    total, handled = len(directory.spool), len(directory.journal.handled)
+    state = f"resume: {handled} of {total} handled" if total else "a new batch"
+    origin = settings.origin("backend")
+    return f"pyboinc {__version__}  backend={record.backend} ({origin})  seed={record.seed}  {state}"
