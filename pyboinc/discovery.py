@@ -35,6 +35,9 @@ from pyboinc.spelling import advice
 SKIPPED = frozenset({".pyboinc", "new", "old", ".venv", "__pycache__"})
 
 _COMPILED = (".so", ".pyd")
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+#: Top-level names that are neither the user's nor a package to be installed.
+_OURS = frozenset({"pyboinc", "__future__", "__main__"})
 
 
 class Import(NamedTuple):
@@ -62,92 +65,93 @@ def imports_of(source: bytes, path: Path, package: str) -> list[Import]:
     *package* is the one that relative imports start from (empty: they lead nowhere).
     ``ConfigurationError`` with file and line if it is not Python.
     """
-    reader = _ImportReader(package)
+    found = []
+    for node, deferred in _walk(_parse(source, path)):
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, (), deferred) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = _absolute("." * node.level + (node.module or ""), package)
+            found.append(Import(module, tuple(alias.name for alias in node.names), deferred))
+        elif isinstance(node, ast.Call):
+            found.append(Import(_called_import(node, package), (), deferred))
+    return [one for one in found if one.module]
+
+
+def _parse(source: bytes, path: Path) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a doubtful escape in the user's text is no news
-            reader.visit(ast.parse(source, str(path)))
+            return ast.parse(source, str(path))
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
         text = f": {error.text.strip()}" if error.text else ""
-        raise ConfigurationError(f"{path}{line} is not valid Python ({error.msg}){text}") from None
+        raise ConfigurationError(f"{path}{line}: not valid Python ({error.msg}){text}") from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ConfigurationError(f"{path} is not valid Python ({error})") from None
-    return reader.found
+        raise ConfigurationError(f"{path}: not valid Python ({error})") from None
 
 
-class _ImportReader(ast.NodeVisitor):
-    """Collects the imports of one file."""
+def _walk(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Each node in the order of the text, and whether it is inside a function.
 
-    def __init__(self, package: str) -> None:
-        self.package = package
-        self.found: list[Import] = []
-        self._depth = 0
-
-    def _add(self, module: str | None, names: Iterable[str] = ()) -> None:
-        if module:
-            self.found.append(Import(module, tuple(names), self._depth > 0))
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._add(alias.name)
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        module = self._absolute(node.module or "", node.level)
-        self._add(module, [alias.name for alias in node.names])
-
-    def _absolute(self, module: str, level: int) -> str | None:
-        """The full name of *module* as seen from *level* - 1 packages above this file's."""
-        if not level:
-            return module
-        parents = self.package.split(".") if self.package else []
-        if level > len(parents):
-            return None  # "beyond top-level package": Python will say so
-        base = parents[: len(parents) - level + 1]
-        return ".".join(base + ([module] if module else []))
-
-    def visit_Call(self, node: ast.Call) -> None:
-        """importlib.import_module("name"), import_module(".name", __package__), __import__."""
-        function = node.func
-        called = function.attr if isinstance(function, ast.Attribute) else None
-        called = function.id if isinstance(function, ast.Name) else called
-        if called in ("import_module", "__import__") and node.args:
-            first = node.args[0]
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                name = first.value.lstrip(".")
-                self._add(self._absolute(name, len(first.value) - len(name)))
-        self.generic_visit(node)
-
-    def visit_If(self, node: ast.If) -> None:
-        test = node.test
-        name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
-        if name != "TYPE_CHECKING":
-            return self.generic_visit(node)
-        for statement in node.orelse:
-            self.visit(statement)
-        return None
-
-    def _visit_function(self, node: ast.AST) -> None:
-        self._depth += 1
-        self.generic_visit(node)
-        self._depth -= 1
-
-    visit_FunctionDef = _visit_function
-    visit_AsyncFunctionDef = _visit_function
-    visit_Lambda = _visit_function
+    A loop with a stack: a generated table or sum can be nested deeper than Python recurses.
+    """
+    stack = [(tree, False)]
+    while stack:
+        node, deferred = stack.pop()
+        yield node, deferred
+        deferred = deferred or isinstance(node, _FUNCTIONS)
+        children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+        if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING":
+            children = node.orelse
+        stack += [(child, deferred) for child in reversed(list(children))]
 
 
-def _star_names(source: bytes) -> list[str] | None:
-    """The literal ``__all__`` of a package's __init__.py; None if there is none to read."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
-                try:
-                    return [str(name) for name in ast.literal_eval(node.value)]
-                except (ValueError, TypeError):
-                    return None
-    return []
+def _name(node: ast.AST) -> str | None:
+    """The last part of a name: import_module for importlib.import_module."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _absolute(name: str, package: str) -> str:
+    """The full name of a module called *name* in *package*; empty if there is none."""
+    module = name.lstrip(".")
+    level = len(name) - len(module)
+    parents = package.split(".") if package else []
+    if level > len(parents):
+        return ""  # "beyond top-level package": Python will say so
+    base = parents[: len(parents) - level + 1] if level else []
+    return ".".join(base + ([module] if module else []))
+
+
+def _called_import(call: ast.Call, package: str) -> str:
+    """The module of ``import_module("name")``, or of ``__import__``; empty for other calls."""
+    if _name(call.func) not in ("import_module", "__import__") or not call.args:
+        return ""
+    keywords = [keyword.value for keyword in call.keywords if keyword.arg == "package"]
+    name, *start = [_text(node) for node in [*call.args, *keywords]]
+    return _absolute(name, start[0] if start and start[0] else package)
+
+
+def _text(node: ast.AST) -> str:
+    """The text of a literal, empty for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _star_names(source: bytes, path: Path) -> list[str] | None:
+    """The ``__all__`` of a package's __init__.py; None if it can't be read off the text."""
+    names: list[str] = []
+    for node in _parse(source, path).body:
+        if isinstance(node, ast.AugAssign | ast.AnnAssign):
+            targets = [node.target]
+        else:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(_name(target) == "__all__" for target in targets):
+            value = getattr(node, "value", None)
+            if not isinstance(value, ast.List | ast.Tuple) or not all(map(_text, value.elts)):
+                return None
+            names += map(_text, value.elts)
+    return names
 
 
 # ---------------------------------------------------------------- where a module is
@@ -182,23 +186,23 @@ class Discovery:
         """Take one more file, and what it imports if it is Python."""
         if self.relative(path) in self.files:
             return
-        if path.suffix == ".py":
-            name, package = self._module_name(path)
-            self.modules.setdefault(name, path)
-            self._scan(path, package)
-        else:
+        name = self._module_name(path)
+        if not name:
             self._read(path)
+        else:
+            self._need(name)
 
     def relative(self, path: Path) -> str:
         """The path within the job directory, with slashes."""
         return path.relative_to(self.root).as_posix()
 
-    def _module_name(self, path: Path) -> tuple[str, str]:
-        """The name by which a file given as such can be imported, and its package."""
+    def _module_name(self, path: Path) -> str:
+        """The name by which a file given as such can be imported; empty if it can not."""
         base = next(d for d in self._search if path.is_relative_to(d))
         parts = path.relative_to(base).with_suffix("").parts
-        package = ".".join(parts[:-1])
-        return (package if parts[-1] == "__init__" else ".".join(parts)), package
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        importable = path.suffix == ".py" and all(map(str.isidentifier, parts))
+        return ".".join(parts) if importable else ""
 
     def _read(self, path: Path) -> bytes:
         data = read_inside(self.root, path)
@@ -230,7 +234,8 @@ class Discovery:
         """What a star import takes along: __all__, or every submodule if that can't be read."""
         if package not in self.modules:
             return []
-        names = _star_names(self.files[self.relative(self.modules[package])])
+        init = self.modules[package]
+        names = _star_names(self.files[self.relative(init)], init)
         if names is not None:
             return names
         entries = [e for d in self._packages[package] for e in sorted(self._listing(d))]
@@ -256,10 +261,8 @@ class Discovery:
         """Whether the top-level name *top* is found in the job directory."""
         if top in self.modules or top in self._packages:
             return True
-        if top in ("pyboinc", "__future__", "__main__") or top in sys.builtin_module_names:
-            return False
-        if is_frozen(top):  # loaded before any program starts
-            return False
+        if top in _OURS or top in sys.builtin_module_names or is_frozen(top):
+            return False  # builtin and frozen modules go before any file
         found = self._locate(top)
         if found is None:
             return False
@@ -307,7 +310,7 @@ class Discovery:
         return self._listings[directory]
 
     def _note_foreign(self, top: str, one: Import) -> None:
-        if top in ("pyboinc", "__future__", "__main__"):
+        if top in _OURS:
             return
         names = self.stdlib if top in sys.stdlib_module_names else self.external
         if top not in names:

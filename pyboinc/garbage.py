@@ -7,8 +7,6 @@ pickle.  The safe loader refuses every one of them; a test holds it to that.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pyboinc.draws import words
 
 #: The file that the hostile bytes leave in the current directory if ever they are run.
@@ -16,33 +14,26 @@ EVIDENCE = "pyboinc_hostile_bytes_were_run"
 
 _ORDER = b"touch " + EVIDENCE.encode()
 
-#: What a host sends in the place of an output: none of it is one.
-HOSTILE: tuple[bytes, ...] = (
-    b"cos\nsystem\n(S'" + _ORDER + b"'\ntR.",  # the classic: os.system by GLOBAL and REDUCE
-    b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c" + bytes([len(_ORDER)]) + _ORDER + b"\x85R.",
-    b"(S'" + _ORDER + b"'\nios\nsystem\n.",  # the same by INST
-    b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b".",  # says that an exabyte follows
-    b"\x80\x04" + b"(" * 300_000 + b"0" * 300_000 + b"N.",  # marks without end
-    b"<html><body>Please log in to the hotel's network.</body></html>\n",
-    b"\xff" * 64,
-)
+#: How the bytes of a garbage output are wrong, in the order of the draw.
+VARIANTS = ("truncated", "empty", "oversized", "hostile")
 
 
-class Variant(StrEnum):
-    """How the bytes of a garbage output are wrong."""
+def hostile_samples() -> tuple[bytes, ...]:
+    """What a host sends in the place of an output: none of it is one."""
+    return (
+        b"cos\nsystem\n(S'" + _ORDER + b"'\ntR.",  # the classic: GLOBAL and REDUCE
+        b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c" + bytes([len(_ORDER)]) + _ORDER + b"\x85R.",
+        b"(S'" + _ORDER + b"'\nios\nsystem\n.",  # the same by INST
+        b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b".",  # an exabyte is to follow
+        b"\x80\x04" + b"(" * 300_000 + b"0" * 300_000 + b"N.",  # marks without end
+        b"<html><body>Please log in to the network of this hotel.</body></html>\n",
+        b"\xff" * 64,
+    )
 
-    TRUNCATED = "truncated"
-    EMPTY = "empty"
-    OVERSIZED = "oversized"
-    HOSTILE = "hostile"
 
-
-_VARIANTS = tuple(Variant)
-
-
-def variant(seed: int, sequence: int, attempt: int) -> Variant:
-    """How the output of this instance is wrong, if it is garbage."""
-    return _VARIANTS[words(seed, "garbage", sequence, attempt)[0] % len(_VARIANTS)]
+def variant(seed: int, sequence: int, attempt: int) -> str:
+    """Which of :data:`VARIANTS` the output of this instance is, if it is garbage."""
+    return VARIANTS[words(seed, "garbage", sequence, attempt)[0] % len(VARIANTS)]
 
 
 def garbage(
@@ -54,12 +45,13 @@ def garbage(
     file need not build it in memory: extending the file to that length is the same.
     An output too short to be cut (under 2 bytes) is replaced by nothing at all.
     """
-    how, where = words(seed, "garbage", sequence, attempt)[:2]
-    match _VARIANTS[how % len(_VARIANTS)]:
-        case Variant.TRUNCATED if len(output) > 1:
+    where = words(seed, "garbage", sequence, attempt)[1]
+    match variant(seed, sequence, attempt):
+        case "truncated" if len(output) > 1:
             return output[: 1 + where % (len(output) - 1)]
-        case Variant.OVERSIZED:
+        case "oversized":
             return output + bytes(max(1, max_output + 1 - len(output)))
-        case Variant.HOSTILE:
-            return HOSTILE[where % len(HOSTILE)]
+        case "hostile":
+            samples = hostile_samples()
+            return samples[where % len(samples)]
     return b""
