@@ -68,6 +68,10 @@ class Limits:
                 raise ConfigurationError(f"there is no limit {name!r}; {advice(name, READERS)}")
         return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ reads them
 
+    def asdict(self) -> dict[str, float | int]:
+        """Each limit by its name: ``Limits(**limits.asdict())`` is equal to *limits*."""
+        return {name: getattr(self, name) for name in READERS}
+
     def workunit(self) -> dict[str, float | int]:
         """The columns of BOINC's workunit table that these limits set.
 
