@@ -6,6 +6,7 @@ The names are BOINC's (``delay_bound``, quorum) with one exception: ``max_errors
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pyboinc.errors import ConfigurationError
@@ -48,25 +49,13 @@ class Limits:
     fpops: float = 3.6e12
 
     def __post_init__(self) -> None:
-        for name, read in READERS.items():
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, read(value))
-            except ValueError as error:
-                raise ConfigurationError(f"{name}: {value!r} {error}") from None
+        for name in READERS:
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
 
     def replace(self, **changes: object) -> Limits:
-        """These limits with some changed; a change to None is none.
-
-        ``ConfigurationError`` for a name that is no limit, or a value that can not be.
-        """
-        given = {name: value for name, value in changes.items() if value is not None}
-        if not given:
-            return self
-        for name in given:
-            if name not in READERS:
-                raise ConfigurationError(f"there is no limit {name!r}; {advice(name, READERS)}")
-        return replace(self, **given)  # type: ignore[arg-type]  # __post_init__ reads them
+        """These limits with some changed, as by :func:`checked`."""
+        given = checked(changes)
+        return replace(self, **given) if given else self  # type: ignore[arg-type]  # int or float
 
     def asdict(self) -> dict[str, float | int]:
         """Each limit by its name: ``Limits(**limits.asdict())`` is equal to *limits*."""
@@ -91,3 +80,21 @@ class Limits:
             "rsc_disk_bound": self.disk,
             "rsc_fpops_est": self.fpops,
         }
+
+
+def checked(changes: Mapping[str, object]) -> dict[str, float | int]:
+    """The limits given by name in *changes*, as plain numbers; None counts as not given.
+
+    ``ConfigurationError`` for a name that is no limit, or a value that can not be.
+    """
+    return {name: _checked(name, value) for name, value in changes.items() if value is not None}
+
+
+def _checked(name: str, value: object) -> float | int:
+    if name not in READERS:
+        raise ConfigurationError(f"there is no limit {name!r}; {advice(name, READERS)}")
+    try:
+        limit: float | int = READERS[name](value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {value!r} {error}") from None
+    return limit

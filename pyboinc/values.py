@@ -87,10 +87,10 @@ def probability(value: object) -> float:
 
 def boolean(value: object) -> bool:
     """True or false, or one of the words for them."""
-    word = value.strip().lower() if isinstance(value, str) else value
-    if word is True or word in _TRUE:
+    text = str(value).strip().lower()  # of True, 1 and numpy's True as well
+    if text in _TRUE:
         return True
-    if word is False or word in _FALSE:
+    if text in _FALSE:
         return False
     raise ValueError("is neither true nor false; give 1/0, true/false, yes/no or on/off")
 
@@ -99,10 +99,10 @@ def choice(*names: str) -> Callable[[object], str]:
     """A reader of one of some words."""
 
     def read(value: object) -> str:
-        word = value.strip().lower() if isinstance(value, str) else value
-        if word not in names:
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text not in names:
             raise ValueError(f"is not possible; give one of {', '.join(names)}")
-        return str(word)
+        return text
 
     return read
 
@@ -175,7 +175,7 @@ def text_of(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.15g}"
+        return repr(value).removesuffix(".0")
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     if isinstance(value, Mapping):
