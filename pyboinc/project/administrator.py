@@ -79,9 +79,7 @@ def _check_limits(workunit: Workunit) -> None:
             )
 
 
-def cancel(
-    workunit: Workunit, results: Sequence[Result], now: float
-) -> tuple[Workunit, Results]:
+def cancel(workunit: Workunit, results: Sequence[Result], now: float) -> tuple[Workunit, Results]:
     """Return the rows after the workunit was cancelled: nothing more is sent.
 
     Instances in progress go on until their clients hear of it; see

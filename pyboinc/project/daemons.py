@@ -45,9 +45,7 @@ class Settled(NamedTuple):
     assimilations: tuple[Assimilation, ...]
 
 
-def has_work(
-    daemon: Daemon, workunit: Workunit, results: Sequence[Result], now: float
-) -> bool:
+def has_work(daemon: Daemon, workunit: Workunit, results: Sequence[Result], now: float) -> bool:
     """Whether *daemon* would find something to do."""
     if daemon is TRANSITIONER:
         return workunit.transition_time <= now

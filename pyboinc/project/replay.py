@@ -12,6 +12,7 @@ Exit status: 0 all agree, 1 some differ, 2 a file that can not be read.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import sys
@@ -82,15 +83,17 @@ def _replay(history: Record) -> Difference | None:
     for number, step in enumerate(history["steps"]):
         now = number * STEP
         event = step["event"]
-        if event["kind"] != "create":
+        if (event["kind"] == "create") != (number == 0):
+            raise ValueError("the first step, and no other, is the creation")
+        if number > 0:
             workunit, results = _apply(event, workunit, results, now)
         workunit, results, assimilations = settle(workunit, results, now, order=order)
         times_assimilated += len(assimilations)
-        got = {
-            "workunit": _workunit_record(workunit, results, now, times_assimilated),
-            "results": [_result_record(result) for result in results],
-        }
-        differs = _first_difference(step["after"], got)
+        differs = _first_difference(
+            step["after"],
+            _workunit_record(workunit, results, now, times_assimilated),
+            [_result_record(result) for result in results],
+        )
         if differs:
             return Difference(workunit.name, number, event, *differs)
     return None
@@ -189,19 +192,21 @@ def _result_record(result: Result) -> Record:
     }
 
 
-def _first_difference(expected: Record, got: Record) -> tuple[str, object, object] | None:
-    """Return the field, what it should be and what it is; a field not known here differs."""
+def _first_difference(
+    expected: Record, workunit: Record, results: list[Record]
+) -> tuple[str, object, object] | None:
+    """Return the first field that differs, what it should be, and what it is."""
     numbers = [row["instance"] for row in expected["results"]]
-    found = [row["instance"] for row in got["results"]]
+    found = [row["instance"] for row in results]
     if numbers != found:
-        return "the instances", numbers, found
-    compared = [("workunit", expected["workunit"], got["workunit"])]
-    for theirs, ours in zip(expected["results"], got["results"], strict=True):
+        return "the list of instances", numbers, found
+    compared = [("workunit", expected["workunit"], workunit)]
+    for theirs, ours in zip(expected["results"], results, strict=True):
         compared.append((f"result {ours['instance']}", theirs, ours))
     for row, theirs, ours in compared:
-        for field, value in theirs.items():
-            if field not in ours or ours[field] != value:
-                return f"{row}: {field}", value, ours.get(field)
+        for field in (*ours, *theirs.keys() - ours.keys()):
+            if ours.get(field) != theirs[field]:
+                return f"{row}: {field}", theirs[field], ours.get(field)
     return None
 
 
@@ -213,43 +218,47 @@ def read_histories(path: Path) -> Iterator[tuple[int, Record]]:
     number = 0
     try:
         opener = gzip.open if path.name.endswith(".gz") else open
-        with opener(path, "rt", encoding="utf-8") as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield number, _as_record(json.loads(line))
+                    yield number, _record(line)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ConfigurationError(f"{path}: line {number}: can not be read: {error}") from error
+        where = f"{path}, line {number}" if number else str(path)
+        raise ConfigurationError(f"{where}: can not be read: {error}") from error
 
 
-def _as_record(line: object) -> Record:
-    if not isinstance(line, dict):
-        raise ValueError(f"a JSON object is expected, not {type(line).__name__}")
-    return line
+def _record(line: bytes) -> Record:
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError(f"a history is a JSON object, this is {type(record).__name__}")
+    return record
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replay the files named on the command line and return the exit status."""
-    paths = sys.argv[1:] if arguments is None else arguments
-    if not paths or paths[0].startswith("-"):
-        sys.stderr.write("usage: python -m pyboinc.project.replay FILE [FILE...]\n")
-        return 2
+    parser = argparse.ArgumentParser(
+        prog="python -m pyboinc.project.replay",
+        description="Hold the project model against recorded histories of a real BOINC server.",
+        epilog="Exit status: 0 all agree, 1 some differ, 2 a file that can not be read.",
+    )
+    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help=".jsonl or .jsonl.gz")
     try:
-        differing = sum([_replay_file(Path(path)) for path in paths])
+        differing = [_replay_file(path) for path in parser.parse_args(arguments).files]
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return 1 if differing else 0
+    return 1 if any(differing) else 0
 
 
 def _replay_file(path: Path) -> int:
-    """Replay one file, write its line of the report, and return how many differ."""
+    """Replay one file, write what came of it, and return how many histories differ."""
     total = differing = 0
     for number, history in read_histories(path):
-        total += 1
         try:
             difference = replay(history)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{path}: line {number}: {error}") from error
+            raise ConfigurationError(f"{path}, line {number}: {error}") from error
+        total += 1
         if difference:
             differing += 1
             sys.stdout.write(f"{difference}\n")

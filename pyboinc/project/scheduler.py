@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from pyboinc.errors import PyboincError
 from pyboinc.project.states import (
     EXIT_ABORTED_BY_PROJECT,
     EXIT_ABORTED_VIA_GUI,
@@ -104,9 +105,11 @@ def may_send(
     """Whether *host* may be given an instance of this workunit.
 
     *one_result_per_host* is the project's setting ``one_result_per_host_per_wu``: never two
-    instances for one host, not even after the first has failed (``slow_check()``).
+    instances for one host, not even after the first has failed (``slow_check()``).  The mask
+    matters only for the moment before the transitioner has seen it; BOINC looks at it then
+    for applications with homogeneous redundancy alone.
     """
-    if workunit.error_mask or workunit.canonical_instance is not None:
+    if workunit.error_mask:
         return False
     if one_result_per_host and any(row.host == host for row in results):
         return False
@@ -126,13 +129,16 @@ def send(
 
     The deadline is a delay bound from now, and *grace_period* seconds later still (the
     project's setting ``report_grace_period``).  Sending does not wake the transitioner, it
-    only bounds its next look (``add_result_to_reply()``, ``update_wu_on_send()``).  An
-    instance that is not UNSENT can not be sent: the rows come back as they are.
+    only bounds its next look (``add_result_to_reply()``, ``update_wu_on_send()``).  Raises
+    :class:`PyboincError` if the instance is not UNSENT.
     """
     index = position(workunit, results, instance)
-    if results[index].server_state != _UNSENT:
-        return workunit, tuple(results)
     row = results[index].copy()
+    if row.server_state != _UNSENT:
+        raise PyboincError(
+            f"result {row.name} can not be sent to {host}: it is "
+            f"{ServerState(row.server_state).name}; only an UNSENT one can be"
+        )
     row.server_state = _IN_PROGRESS
     row.host = host
     row.sent_time = now
@@ -154,8 +160,7 @@ def report(
     """Take the reports that one request of a client holds about this workunit.
 
     *same_user* says that the reporting host belongs to the user whose host it was sent to:
-    then another host's report is taken.  One instance reported twice in one request is lost:
-    BOINC acknowledges both and records neither, and the instance runs into its deadline.
+    then another host's report is taken.
     """
     if isinstance(reports, Report):
         reports = (reports,)
@@ -164,9 +169,11 @@ def report(
     twice = _reported_twice(reports)
     for said in reports:
         index = position(workunit, rows, said.instance)
-        reason = _refusal(rows[index], said, same_user)
         if said.instance in twice:
-            reason = reason or "reported twice in one request: neither report is recorded"
+            rows[index] = _as_read(rows[index])
+            ignored.append((said.instance, "reported twice in one request"))
+            continue
+        reason = _refusal(rows[index], said, same_user)
         if reason is None:
             rows[index] = _closed(rows[index], said, now)
         else:
@@ -179,9 +186,23 @@ def report(
 
 
 def _reported_twice(reports: Sequence[Report]) -> set[int]:
+    """Return the instances that one request reports more than once.
+
+    BOINC acknowledges them all and records none: all reports are checked against the same
+    copy of the row, the second one marks it as "not to be written", and what is written is
+    a second copy as it was read.  So the instance runs into its deadline.
+    """
     if len(reports) == 1:
         return set()
     return {n for n, times in Counter(said.instance for said in reports).items() if times > 1}
+
+
+def _as_read(row: Result) -> Result:
+    """The exit status is not among what ``DB_SCHED_RESULT_ITEM_SET`` reads: it comes out as 0."""
+    if row.exit_status:
+        row = row.copy()
+        row.exit_status = 0
+    return row
 
 
 def _refusal(row: Result, said: Report, same_user: bool) -> str | None:

@@ -178,9 +178,7 @@ def _new_instances(workunit: Workunit, rows: Sequence[Result], count: int) -> li
     return [Result(workunit.id, workunit.name, n) for n in range(first, first + count)]
 
 
-def _release_files(
-    after: Workunit, rows: list[Result], now: float, delete_delay: float
-) -> float:
+def _release_files(after: Workunit, rows: list[Result], now: float, delete_delay: float) -> float:
     """Release for deletion what is no longer needed once the workunit is assimilated.
 
     Returns when to try again if *delete_delay* has not passed since the last report,

@@ -95,11 +95,7 @@ def _look_for_canonical(
 
 
 def _is_viable(row: Result) -> bool:
-    return (
-        row.server_state == _OVER
-        and row.outcome == _SUCCESS
-        and row.validate_state != _INVALID
-    )
+    return row.server_state == _OVER and row.outcome == _SUCCESS and row.validate_state != _INVALID
 
 
 def _canonical(rows: list[Result], good: list[int], enough: int, same: Same) -> int | None:
