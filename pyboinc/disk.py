@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -191,18 +192,48 @@ def take_lock(path: Path) -> int:
     reach("lock", path)
     with _explained("lock", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _flock(descriptor):
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise DirectoryBusy(
                 f"another master (process {holder}) is running in {path.parent.parent}; wait for "
                 "it, or stop it with ^C: this one would wait for the same jobs"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+def _flock(descriptor: int) -> bool:
+    """Return whether the lock was got, if need be after what :func:`lock_holder` takes to look."""
+    import fcntl
+
+    for pause in (0.0, 0.01, 0.05):
+        time.sleep(pause)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            pass
+    return False
+
+
+def lock_holder(path: Path) -> int | None:
+    """Return the process number of who holds the lock *path* (0: not known), or None."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        text = os.read(descriptor, 20).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(descriptor)
 
 
 class AppendLog:
@@ -275,6 +306,31 @@ class AppendLog:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class ReadLog(AppendLog):
+    """A log read beside the process that writes it: nothing is made, changed or cut off.
+
+    A file that is not there yet reads as an empty one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _explained("open", path):
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            try:
+                self._descriptor = os.open(path, flags)
+            except FileNotFoundError:
+                self._descriptor = os.open(os.devnull, flags)
+            self._written = self._synced = os.fstat(self._descriptor).st_size
+        self._buffer = bytearray()
+
+    def append(self, data: bytes) -> None:
+        """Refuse: the log belongs to another process."""
+        raise JobDirectoryError(f"{self.path} was opened to be read only")
+
+    def truncate(self, size: int) -> None:
+        """Change nothing: what looks torn may be what the other process is writing now."""
 
 
 def checksum(parts: Iterable[bytes]) -> str:

@@ -71,10 +71,14 @@ class RunRecord:
 
 
 class JobDirectory:
-    """The directory of one master program, locked for as long as this object is open."""
+    """The directory of one master program, locked for as long as this object is open.
 
-    def __init__(self, path: Path) -> None:
+    With *read_only* it is only looked at, beside the master that may be running there.
+    """
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
+        self.read_only = read_only
         self.new = path / "new"
         self.old = path / "old"
         self.state = path / ".pyboinc"
@@ -95,7 +99,9 @@ class JobDirectory:
 
     def _logs(self) -> tuple[Spool, Journal]:
         if self._opened is None:
-            spool, journal = Spool(self.state / "spool"), Journal(self.state / "journal")
+            # The journal first: what it counts is in the spool, also while a master writes both.
+            journal = Journal(self.state / "journal", self.read_only)
+            spool = Spool(self.state / "spool", self.read_only)
             spool.load(journal.calls)
             self._opened = spool, journal
         return self._opened

@@ -26,7 +26,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
-from pyboinc.disk import AppendLog, checksum
+from pyboinc.disk import AppendLog, ReadLog, checksum
 from pyboinc.errors import DirectoryDamaged
 
 _HEADER_LIMIT = 65536
@@ -54,8 +54,8 @@ class SpooledCall:
 class Spool:
     """The calls of a job directory, in the order they were made."""
 
-    def __init__(self, path: Path) -> None:
-        self._log = AppendLog(path)
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self._log = ReadLog(path) if read_only else AppendLog(path)
         self._starts = array("Q")
         self._phases = array("H")
         self._headers: dict[tuple[str, str, int, str], bytes] = {}
@@ -186,8 +186,8 @@ class Journal:
     the number of calls that count.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._log = AppendLog(path)
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self._log = ReadLog(path) if read_only else AppendLog(path)
         self.phases: dict[int, int] = {}
         self.handled: list[Handled] = []
         self.calls = 0
