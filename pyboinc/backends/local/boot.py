@@ -1,0 +1,34 @@
+"""The first file that runs in the processes behind a worker; never imported.
+
+    python -I -S -E boot.py ROOT SEARCH_PATH server CONNECTION ISOLATION PRELOAD
+    python -I -S -E boot.py ROOT SEARCH_PATH slave ...
+
+ROOT is where the package pyboinc is, SEARCH_PATH where third-party packages are, joined
+as in PATH.  The package ``pyboinc.backends`` is not run: it belongs to the master, and
+imports what a fork server should not carry.
+"""
+
+import os
+import sys
+from types import ModuleType
+
+root, search_path, role = sys.argv[1:4]
+sys.path += [path for path in search_path.split(os.pathsep) if path not in sys.path]
+if root not in sys.path:
+    sys.path.append(root)
+
+stubs = ("pyboinc.backends", "pyboinc.backends.local")
+for name in stubs:
+    stub = ModuleType(name)
+    stub.__path__ = [os.path.join(root, *name.split("."))]
+    sys.modules[name] = stub
+
+if role == "server":
+    from pyboinc.backends.local.forkserver import main
+else:
+    from pyboinc.backends.local.slave_process import main
+
+for name in stubs:
+    del sys.modules[name]
+
+os._exit(main(sys.argv[4:]))

@@ -1,0 +1,277 @@
+"""What a slave program calls: its input, its output, its progress and its checkpoints.
+
+A slave runs in a directory of its own (BOINC's *slot*).  It finds its encoded input in
+the file ``in`` and leaves its encoded output in ``out``.  That is all there is to it, so
+the same program runs under a BOINC client on a volunteer's computer, under the local
+emulator, and by hand in any directory with an ``in`` file.
+
+Under a client ``in`` and ``out`` are BOINC's soft links (small text files that name the
+real file), and progress goes to the client through :mod:`pyboinc.boinc_api`.  Elsewhere
+that module is not even imported.
+
+This file travels to volunteers: standard library, Python 3.8.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from pyboinc import codec
+from pyboinc.errors import RejectedResult, SlaveError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module typing takes longer to import than all of this
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from pyboinc.boinc_api import Task
+
+INPUT = "in"
+OUTPUT = "out"
+CHECKPOINT = "checkpoint"
+FRACTION_DONE = "fraction_done"
+TOO_BIG = "output_too_big"
+"""An empty file that says why there is no output; the emulator's worker looks for it."""
+
+MAX_OUTPUT = 64_000_000
+"""Bytes of an encoded output, at most, when nobody said otherwise."""
+
+PROGRESS_PERIOD = 0.5
+"""Seconds between two reports of progress, at least: a slave may call in its inner loop."""
+
+_CHECKPOINT_MARK = b"PyBOINC checkpoint 1 "
+
+
+class Instance:
+    """The one instance of a job that this process computes.
+
+    ``slot`` is its directory, whatever the slave makes its current directory later;
+    ``max_output`` is in bytes.  ``modules`` are the names of the modules whose classes an
+    input may name; None means every module beside the program.  ``received`` and ``altered``
+    are seams for injected faults: called when the input has been read, and with the output
+    before it is encoded.  ``managed`` says that :mod:`pyboinc.slave_runner` finishes the
+    task; a program that is started without it does so when it ends.
+    """
+
+    def __init__(self) -> None:
+        self.slot = os.getcwd()
+        self.max_output = MAX_OUTPUT
+        self.modules: Iterable[str] | None = None
+        self.received: Callable[[], None] | None = None
+        self.altered: Callable[[Any], Any] | None = None
+        self.managed = False
+        self.returned = False
+        self._input: Any = None
+        self._has_input = False
+        self._task: Task | None = None
+        self._looked_for_client = False
+        self._next_report = 0.0
+
+    def _path(self, name: str) -> str:
+        return self.slot + "/" + name
+
+    @property
+    def task(self) -> Task | None:
+        """What connects this process with a BOINC client, or None where there is no client."""
+        if not self._looked_for_client:
+            self._looked_for_client = True
+            if os.path.exists(self._path("init_data.xml")):
+                from pyboinc.boinc_api import Task
+
+                self._task = Task(self.slot)
+        return self._task
+
+    def get_input(self) -> Any:
+        """Return the input object; read and decoded once."""
+        if not self._has_input:
+            data = self._read_input()
+            self._input = codec.decode(data, self._registry(data))
+            self._has_input = True
+            if self.received is not None:
+                self.received()
+        return self._input
+
+    def _read_input(self) -> bytes:
+        try:
+            return _read(self.task.resolve(INPUT) if self.task else self._path(INPUT))
+        except FileNotFoundError:
+            raise SlaveError(
+                f"there is no input here: no file {INPUT!r} in {self.slot}; a slave gets its "
+                "input from a master, or try one job of a batch by itself: pyboinc replay JOB"
+            ) from None
+
+    def _registry(self, data: bytes) -> codec.Registry:
+        """Return the classes that *data* may name: those of the slave's own modules.
+
+        A slave need not import the module of its input's class.  Pickle spells a module's
+        name as one counted string, so the modules that *data* names are easily told from
+        the others, and only these are imported.
+        """
+        names = _modules_beside() if self.modules is None else self.modules
+        wanted = [name for name in names if _spelled(name) in data]
+        for name in wanted:
+            if name not in sys.modules:
+                __import__(name)
+        return codec.Registry.from_modules([sys.modules[name] for name in wanted])
+
+    def return_output(self, output: Any) -> None:
+        """Encode *output* and put it into place; see :func:`pyboinc_return_output`."""
+        if self.returned:
+            raise SlaveError(
+                "pyboinc_return_output was called a second time; a job has one output: "
+                "put all that you want to return into one object"
+            )
+        if self.altered is not None:
+            output = self.altered(output)
+        data = codec.encode(output, what="output")
+        if len(data) > self.max_output:
+            _write(self._path(TOO_BIG), b"")
+            raise SlaveError(
+                f"the output has {len(data)} bytes; the limit is {self.max_output}: return less, "
+                "or let the master raise the limit (max_output)"
+            )
+        if self.task is None:
+            _write_whole(self._path(OUTPUT), data)
+        else:
+            # The client moves the file to its uploads only after the task has finished.
+            _write(self.task.resolve(OUTPUT), data)
+        self.returned = True
+        if self.task is not None and not self.managed:
+            import atexit
+
+            atexit.register(self.task.finish)
+
+    def fraction_done(self, fraction: float) -> None:
+        """Report progress; see :func:`pyboinc_fraction_done`."""
+        if not fraction >= 0.0:  # also NaN
+            raise SlaveError(
+                f"pyboinc_fraction_done({fraction!r}): a number between 0 and 1 is wanted"
+            )
+        now = time.monotonic()
+        if now < self._next_report:
+            return
+        self._next_report = now + PROGRESS_PERIOD
+        if self.task is not None:
+            self.task.report_progress(min(fraction, 1.0))
+        else:
+            _write_whole(self._path(FRACTION_DONE), b"%.6f\n" % min(fraction, 1.0))
+
+    def save_checkpoint(self, state: Any) -> None:
+        """Save *state*; see :func:`pyboinc_save_checkpoint`."""
+        from zlib import crc32
+
+        data = codec.encode(state, what="checkpoint")
+        _write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
+        if self.task is not None:
+            self.task.report_checkpoint()
+
+    def load_checkpoint(self) -> Any:
+        """Return the saved state or None; see :func:`pyboinc_load_checkpoint`."""
+        from zlib import crc32
+
+        try:
+            head, _, data = _read(self._path(CHECKPOINT)).partition(b"\n")
+        except FileNotFoundError:
+            return None
+        if head != b"%s%08x" % (_CHECKPOINT_MARK, crc32(data)):
+            return None
+        try:
+            return codec.decode(data, self._registry(data))
+        except RejectedResult:
+            return None
+
+
+instance = Instance()
+"""This process's instance: a process computes one."""
+
+
+def pyboinc_get_input() -> Any:
+    """Return the input object that the master gave to ``pyboinc_call``.
+
+    Called again, it returns the same object.  Raises
+    :class:`~pyboinc.errors.SlaveError` if there is no input here, and
+    :class:`~pyboinc.errors.RejectedResult` if it is not what a master wrote.
+    """
+    return instance.get_input()
+
+
+def pyboinc_return_output(output: Any) -> None:
+    """Return *output* to the master; a slave does this once.
+
+    Its class must be defined in a module that the master can import (``app_types.py``), not
+    in the slave program itself.  The slave may go on afterwards, to clean up; what it
+    returned counts only if it then ends without an error.
+
+    Raises :class:`~pyboinc.errors.EncodeError` for what can not travel, and
+    :class:`~pyboinc.errors.SlaveError` if it is too big or the second output.
+    """
+    instance.return_output(output)
+
+
+def pyboinc_fraction_done(fraction: float) -> None:
+    """Say how much of the job is done, from 0.0 to 1.0; cheap enough for an inner loop.
+
+    Raises :class:`~pyboinc.errors.SlaveError` for a negative number or NaN; more than 1.0
+    counts as 1.0.
+    """
+    instance.fraction_done(fraction)
+
+
+def pyboinc_save_checkpoint(state: Any) -> None:
+    """Save *state*, so that this job goes on from here when the computer is restarted.
+
+    *state* may be anything that an output may be.  It replaces the state saved before, whole
+    or not at all.
+    """
+    instance.save_checkpoint(state)
+
+
+def pyboinc_load_checkpoint() -> Any:
+    """Return the state saved last, or None: at a job's first start, or if it is damaged."""
+    return instance.load_checkpoint()
+
+
+def _spelled(module: str) -> bytes:
+    name = module.encode()
+    return b"\x8c" + bytes([len(name)]) + name if len(name) < 256 else name
+
+
+def _modules_beside() -> list[str]:
+    """Return the names of the modules beside the program, for a slave started by hand."""
+    directory = sys.path[0] or "."
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    return [name[:-3] for name in names if name.endswith(".py") and name[:-3].isidentifier()]
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        # One byte more than there is: the end is seen without a second call.
+        size = os.fstat(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        while len(data) < size:
+            part = os.read(descriptor, size - len(data))
+            if not part:
+                break
+            data += part
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        written = os.write(descriptor, data)
+        while written < len(data):
+            written += os.write(descriptor, memoryview(data)[written:])
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(path: str, data: bytes) -> None:
+    """Write *path* in the slot whole or not at all, as seen after a crash of this process."""
+    _write(path + ".tmp", data)
+    os.rename(path + ".tmp", path)
