@@ -17,6 +17,11 @@ import pytest
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
+# A test sees no setting that the developer has made.
+for name in list(os.environ):
+    if name.startswith(("PYBOINC_", "BOINC_")) and not name.startswith("PYBOINC_TEST_"):
+        del os.environ[name]
+
 # In the environment, so that the workers of pytest-xdist agree with their parent.
 SEED = int(os.environ.setdefault("PYBOINC_TEST_SEED", str(secrets.randbelow(10**6))))
 
@@ -55,11 +60,3 @@ def seed(request: pytest.FixtureRequest) -> int:
     drawn = int.from_bytes(hashlib.sha256(key).digest()[:4], "big")
     print(f"seed={drawn} (PYBOINC_TEST_SEED={SEED})")
     return drawn
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test sees no PYBOINC_... or BOINC_... variable that the developer has set."""
-    for name in list(os.environ):
-        if name.startswith(("PYBOINC_", "BOINC_")) and not name.startswith("PYBOINC_TEST_"):
-            monkeypatch.delenv(name)

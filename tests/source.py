@@ -1,0 +1,71 @@
+"""What the source says of itself, read with ``ast``: for the tests of layering and of the map."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pyboinc"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, by its full name."""
+
+    name: str
+    line: int
+    when_used: bool  # inside a function, so that start-up does not pay for it
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package."""
+
+    path: Path
+    name: str  # dotted: pyboinc.backends.local.store; a package by its own name
+    tree: ast.Module
+
+    def imports(self) -> Iterator[Import]:
+        """Every import that runs, with relative ones resolved; not those for type checkers."""
+        yield from self._imports(self.tree, when_used=False)
+
+    def _imports(self, node: ast.AST, when_used: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, when_used)
+            elif isinstance(child, ast.ImportFrom):
+                for alias in child.names:
+                    yield Import(self._target(child, alias.name), child.lineno, when_used)
+            else:
+                function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from self._imports(child, when_used or function)
+
+    def _target(self, node: ast.ImportFrom, imported: str) -> str:
+        """What ``from a import b`` imports: the module a.b where there is one, else a."""
+        package = self.name.split(".")
+        if self.path.name != "__init__.py":
+            package.pop()
+        base = package[: len(package) + 1 - node.level] if node.level else []
+        name = ".".join([*base, *([node.module] if node.module else [])])
+        submodule = ROOT.joinpath(*name.split("."), imported)
+        is_module = submodule.with_suffix(".py").exists() or (submodule / "__init__.py").exists()
+        return f"{name}.{imported}" if is_module else name
+
+
+def modules() -> list[Module]:
+    """Every module of the package, sorted by path."""
+    return [
+        Module(path, _name(path), ast.parse(path.read_bytes(), str(path)))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "templates" not in path.parts  # what `pyboinc init` copies is not ours to import
+    ]
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

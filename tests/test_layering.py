@@ -1,0 +1,150 @@
+"""Who may know whom: the parts of DESIGN section 2, read from the source with ``ast``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+import pytest
+from source import Module, modules
+
+PARTS = {
+    "cli": ["cli", "cli.*", "__main__"],
+    "master": ["master", "calls", "endings", "opening", "progress", "report"],
+    "local": ["backends.local", "backends.local.*"],
+    "backends": ["backends"],
+    "project": ["project", "project.*"],
+    "jobdir": ["jobdir", "records", "disk"],
+    "bundle": ["bundle", "discovery"],
+    "config": ["config", "settings", "values", "limits"],
+    "faults": ["faults", "garbage", "draws", "latency", "spelling"],
+    "slave": ["slave", "slave_runner", "boinc_api"],
+    "codec": ["codec", "codec_*"],
+    "errors": ["errors"],
+    "names": [""],  # pyboinc itself: the public names, which it looks up when they are used
+}
+"""The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
+
+BELOW = {
+    "cli": "master local backends project jobdir bundle config faults slave codec errors names",
+    "master": "backends jobdir bundle codec config faults errors names",
+    "local": "backends project jobdir bundle config faults slave codec errors names",
+    "backends": "jobdir bundle codec config errors names",
+    "project": "errors",
+    "jobdir": "codec config errors names",
+    "bundle": "codec config faults errors names",
+    "config": "faults errors names",
+    "faults": "errors",
+    "slave": "codec errors names",
+    "codec": "errors names",
+    "errors": "",
+    "names": "",
+}
+"""What each part may import, beside itself."""
+
+SLAVE_HALF = {"names", "slave", "codec", "errors"}
+"""The parts that travel to volunteers."""
+
+THIRD_PARTY = {
+    "cli": {"click", "rich"},
+    "master": {"rich"},
+    "codec": {"numpy"},
+    "local": {"numpy"},
+}
+"""Which part may import what from a package index; outside the command line only when used."""
+
+LONGEST = 430
+"""Lines of a file: about 400, so that it can be read in one sitting."""
+
+MODULES = modules()
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+
+
+def parts_of(name: str) -> list[str]:
+    short = name.removeprefix("pyboinc").removeprefix(".")
+    return [
+        part
+        for part, patterns in PARTS.items()
+        if any(
+            short.startswith(pattern[:-1]) if pattern.endswith("*") else short == pattern
+            for pattern in patterns
+        )
+    ]
+
+
+def own_imports(module: Module) -> Iterator[tuple[str, int]]:
+    """The modules of the package that this one imports.
+
+    ``backends`` finds a backend by name: what it imports only then is a name looked up, as
+    an entry point is, and no knowledge of that backend.
+    """
+    for found in module.imports():
+        looked_up = module.name == "pyboinc.backends" and found.when_used
+        if found.name.split(".")[0] == "pyboinc" and not looked_up:
+            yield found.name, found.line
+
+
+@each_module
+def test_every_module_belongs_to_one_part(module: Module) -> None:
+    """Layering: each file has its place; a new one is put in PARTS, with its part's rights."""
+    assert len(parts_of(module.name)) == 1, f"say in PARTS where {module.name} belongs"
+
+
+@each_module
+def test_imports_point_downward(module: Module) -> None:
+    """Layering: a part imports only the parts that DESIGN puts below it."""
+    (part,) = parts_of(module.name)
+    allowed = {part, *BELOW[part].split()}
+    wrong = [
+        f"line {line}: {name}"
+        for name, line in own_imports(module)
+        if not set(parts_of(name)) <= allowed
+    ]
+    assert wrong == [], f"{part} may import {', '.join(sorted(allowed))}"
+
+
+def test_there_is_no_circle() -> None:
+    """Layering: no module imports itself by way of others, whenever the import happens."""
+    graph = {
+        module.name: {name for name, _ in own_imports(module) if name != "pyboinc"}
+        for module in MODULES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("a circle: " + " -> ".join(error.args[1]))
+
+
+@each_module
+def test_the_slave_half_is_standard_library_alone(module: Module) -> None:
+    """Volunteers: what travels imports the standard library and what travels, no more."""
+    (part,) = parts_of(module.name)
+    if part not in SLAVE_HALF:
+        return
+    wrong = []
+    for found in module.imports():
+        top = found.name.split(".")[0]
+        travels = top == "pyboinc" and set(parts_of(found.name)) <= SLAVE_HALF
+        by_the_data = found.when_used and top == "numpy"
+        if not (top in sys.stdlib_module_names or travels or by_the_data):
+            wrong.append(f"line {found.line}: {found.name}")
+    assert wrong == []
+
+
+@each_module
+def test_third_parties_are_imported_where_they_are_needed(module: Module) -> None:
+    """Quick start: outside the command line a third party is imported when used, never at start."""
+    (part,) = parts_of(module.name)
+    for found in module.imports():
+        top = found.name.split(".")[0]
+        if top == "pyboinc" or top in sys.stdlib_module_names:
+            continue
+        assert top in THIRD_PARTY.get(part, set()), f"line {found.line}: {found.name}"
+        assert found.when_used or part == "cli", f"line {found.line}: {found.name} at start"
+
+
+@each_module
+def test_every_file_can_be_read_in_one_sitting(module: Module) -> None:
+    """Readability: no file is much longer than 400 lines."""
+    assert len(module.path.read_bytes().splitlines()) <= LONGEST
