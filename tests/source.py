@@ -1,4 +1,7 @@
-"""What the source says of itself, read with ``ast``: for the tests of layering and of the map."""
+"""What the source says of itself, read with ``ast``: for the tests of layering and of the map.
+
+``python tests/source.py`` writes the map of the code in CONTRIBUTING.md anew.
+"""
 
 from __future__ import annotations
 
@@ -69,3 +72,31 @@ def modules() -> list[Module]:
 
 def _name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MAP = ROOT / "CONTRIBUTING.md"
+MAP_BEGINS, MAP_ENDS = "<!-- the map begins -->\n```text\n", "```\n<!-- the map ends -->\n"
+
+
+def map_of_the_code() -> str:
+    """A line for each file: its name, and the first line of its docstring."""
+    lines = []
+    for folder in sorted({module.path.parent for module in modules()}):
+        lines.append(f"{folder.relative_to(ROOT)}/")
+        files = [module for module in modules() if module.path.parent == folder]
+        width = max(len(module.path.name) for module in files)
+        for module in files:
+            says = (ast.get_docstring(module.tree) or "").partition("\n")[0]
+            lines.append(f"    {module.path.name:{width}}  {says}")
+    return "\n".join(lines) + "\n"
+
+
+def with_map(text: str) -> str:
+    """The text of CONTRIBUTING.md with the map as it should be."""
+    before, _, rest = text.partition(MAP_BEGINS)
+    _, _, after = rest.partition(MAP_ENDS)
+    return before + MAP_BEGINS + map_of_the_code() + MAP_ENDS + after
+
+
+if __name__ == "__main__":
+    MAP.write_text(with_map(MAP.read_text()))
