@@ -340,7 +340,9 @@ def program_path(root: Path, program: str) -> Path:
     """
     path = Path(os.path.normpath(root / program))
     if not path.is_relative_to(root):
-        resolved = path.resolve()  # an absolute path by way of a link to the job directory
+        resolved = Path(
+            os.path.realpath(path)
+        )  # an absolute path by way of a link to the job directory
         if not resolved.is_relative_to(root):
             raise ConfigurationError(
                 f"{program} is outside the job directory {root}; move it there: only what is in"
@@ -361,7 +363,7 @@ def _python_files(*directories: Path) -> set[Path]:
 
 def read_inside(root: Path, path: Path) -> bytes:
     """The content of a file that is in *root*, not merely linked from there."""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # not resolve(), which can not bear a loop of links
     if not real.is_relative_to(root):
         raise ConfigurationError(
             f"{path} is a link that leads out of the job directory, to {real}; put a copy there"
