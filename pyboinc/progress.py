@@ -1,35 +1,295 @@
-"""How far the batch is, on stderr: a line now and then."""
+"""How far the batch is, on stderr: live on a terminal, elsewhere a line now and then.
+
+The master calls :meth:`Display.show` after each group of results, so it must cost next to
+nothing when it is not time to draw: it keeps what it is given and looks at the clock.
+What is drawn is chosen when it is first time to: a run of less than a second on a terminal
+never imports :mod:`rich`.
+
+Nothing runs in the background.  A display that can not be written to (its terminal is
+gone) falls silent; it never stops the master.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TextIO
 
-from pyboinc.backends import Counts
+from pyboinc.backends import Attempt, Counts, Failure
 from pyboinc.config import Settings
+from pyboinc.report import by_cause, own_frames
+
+PATIENCE = 1.0
+"""Seconds of a run before anything is drawn on a terminal."""
+
+LINE_PERIOD = 5.0
+"""Seconds between two lines, at least, where stderr is no terminal..."""
+
+LINE_STEP = 0.05
+"""...and the fraction of all jobs between them, at least, unless..."""
+
+LONGEST_SILENCE = 300.0
+"""...so many seconds have passed without a line."""
+
+MEMORY = 30.0
+"""Seconds over which the rate is averaged, at least; and..."""
+
+MEMORY_JOBS = 20
+"""...the jobs over which it is averaged, at least."""
+
+SHOWN_CAUSES = 5
+"""Causes of errors that are told of while the batch goes on; ``pyboinc errors`` has all."""
+
+
+class Rate:
+    """Jobs per second: an average over the recent past, or None while too little is known.
+
+    The weight of the past falls exponentially with its age.  What counts as recent grows
+    with the time between two jobs: of jobs that take an hour, half a minute knows nothing.
+    """
+
+    def __init__(self) -> None:
+        self._first = self._last = (0.0, -1)
+        self._jobs = self._seconds = 0.0
+
+    def observe(self, now: float, handled: int) -> None:
+        """Take note that *handled* jobs were handled at the time *now* (seconds)."""
+        if self._last[1] < 0:
+            self._first = self._last = (now, handled)
+            return
+        seconds, jobs = now - self._last[0], handled - self._last[1]
+        spacing = (now - self._first[0]) / max(1, handled - self._first[1])
+        kept = math.exp(-seconds / max(MEMORY, MEMORY_JOBS * spacing))
+        self._jobs = self._jobs * kept + jobs
+        self._seconds = self._seconds * kept + seconds
+        self._last = (now, handled)
+
+    @property
+    def value(self) -> float | None:
+        """Jobs per second; None before a second and three jobs were seen."""
+        if self._last[0] - self._first[0] < 1.0 or self._last[1] - self._first[1] < 3:
+            return None
+        return self._jobs / self._seconds
+
+
+class State(NamedTuple):
+    """What there is to draw; ``elapsed`` in seconds, ``rate`` in jobs per second."""
+
+    counts: Counts
+    handled: int
+    rate: float | None
+    elapsed: float
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until all is handled at this rate; None if that is not known."""
+        return time_left(self.counts.total - self.handled, self.rate)
+
+
+class Face(Protocol):
+    """A way to show progress."""
+
+    def draw(self, state: State) -> float:
+        """Show *state*; return after how many seconds to look again."""
+
+    def replaying(self, done: int, total: int) -> float:
+        """Show how far the replay is; return after how many seconds to look again."""
+
+    def say(self, text: str) -> None:
+        """Write one line that stays."""
+
+    def close(self) -> None:
+        """Take away what moves."""
+
+
+class Lines:
+    """Progress where there is no terminal: one line now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._at = 0.0
+        self._fraction = 0.0
+
+    def draw(self, state: State) -> float:
+        """Write a line if enough time has passed, and enough was done in it."""
+        fraction = state.handled / max(1, state.counts.total)
+        silent = state.elapsed - self._at
+        moved = fraction - self._fraction >= LINE_STEP - 1e-9
+        if (silent >= LINE_PERIOD and moved) or silent >= LONGEST_SILENCE:
+            pace = f"{rate_text(state.rate)}, {span_text(state.time_left)} left"
+            self.say(f"{counts_text(state.counts, state.handled)}, {pace}")
+            self._at, self._fraction = state.elapsed, fraction
+        return 0.5
+
+    def replaying(self, done: int, total: int) -> float:
+        """Write a line: the display asks for one each LINE_PERIOD only."""
+        self.say(replay_text(done, total))
+        return LINE_PERIOD
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self._stream.write(f"pyboinc: {text}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """There is nothing to take away."""
 
 
 class Display:
-    """Shows progress; silent if *quiet*."""
+    """Shows how far a batch is, in the way that suits *stream* (stderr) and *settings*."""
 
-    def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream or sys.stderr
-        self._quiet = bool(settings.quiet)
-        self._next = 0.0
+        self._clock = clock
+        self._color = settings.color
+        self._quiet = settings.quiet or self._stream is None
+        self._shows = settings.progress and not self._quiet
+        self._live = self._shows and settings.live and _can_move(self._stream)
+        self._face: Face | None = None
+        self._causes: list[Failure] = []
+        self._renew()
 
-    def note(self, text: str) -> None:
-        """Say one thing, now."""
-        print(f"pyboinc: {text}", file=self._stream)
+    def _renew(self) -> None:
+        """Begin to measure: a run, or its next phase."""
+        self._begun = self._clock()
+        self._plain = Lines(self._stream)
+        self._rate = Rate()
+        self._latest: tuple[Counts, int] | None = None
+        wait = PATIENCE if self._live else LINE_PERIOD
+        self._replay_next = self._begun + wait if self._shows else math.inf
+        self._next = self._begun if self._shows else math.inf
 
     def show(self, counts: Counts, handled: int) -> None:
-        """Show how far the batch is, if it is time to."""
-        if self._quiet or time.monotonic() < self._next:
+        """Show how far the batch is, if it is time to; about 0.2 us if it is not."""
+        self._latest = (counts, handled)
+        now = self._clock()
+        if now >= self._next:
+            self._draw(now, counts, handled)
+
+    def _draw(self, now: float, counts: Counts, handled: int) -> None:
+        self._rate.observe(now, handled)
+        elapsed = now - self._begun
+        if self._live and elapsed < PATIENCE:
+            self._next = self._begun + PATIENCE
             return
-        self._next = time.monotonic() + 5.0
+        state = State(counts, handled, self._rate.value, elapsed)
+        self._next = now + self._attempt(lambda face: face.draw(state))
 
     def replaying(self, done: int, total: int) -> None:
         """Show how many of the results handled before have been handled again."""
+        now = self._clock()
+        if now >= self._replay_next:
+            self._replay_next = now + self._attempt(lambda face: face.replaying(done, total))
+
+    def note(self, text: str) -> None:
+        """Say one thing, now, unless the master is to be quiet."""
+        if not self._quiet:
+            self._attempt(lambda face: face.say(text))
+
+    def attempt_failed(self, index: int, name: str, attempt: Attempt) -> None:
+        """Tell of a failed attempt at job *index*, once for each distinct cause, if not quiet."""
+        failure = Failure(index, name, attempt.outcome, attempts=(attempt,))
+        if self._quiet or len(self._causes) >= SHOWN_CAUSES:
+            return
+        if len(by_cause([*self._causes, failure])) == len(self._causes):
+            return
+        self._causes.append(failure)
+        frames = own_frames(failure.stderr)
+        where = f" at {frames[-1]}" if frames else ""
+        text = by_cause([failure])[0].text
+        self.note(f"first error: {text}{where} (job {index}; it will be tried again)")
 
     def close(self) -> None:
-        """Take the display away."""
+        """Take the display away; if all is handled, say so in a line that stays."""
+        counts, handled = self._latest or (Counts(), 0)
+        if self._face is not None:
+            self._attempt(lambda face: face.close())
+            self._face = self._plain
+        if self._shows and counts.total and handled >= counts.total:
+            text = counts_text(counts, handled)
+            self.note(f"{text}, in {span_text(self._clock() - self._begun)}")
+        self._face = None
+        self._renew()
+
+    def _attempt(self, action: Callable[[Face], float | None]) -> float:
+        """Do *action* with the face; if it can not be written to, never again."""
+        try:
+            if self._live and self._face is None and self._clock() - self._begun >= PATIENCE:
+                self._face = _moving(self._stream, self._color) or self._plain
+            return action(self._face or self._plain) or 0.0
+        except (OSError, ValueError):  # its terminal or file is gone, or closed
+            self._quiet, self._shows, self._live = True, False, False
+            self._face = None
+            return math.inf
+
+
+def _can_move(stream: TextIO) -> bool:
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # closed
+        return False
+
+
+def _moving(stream: TextIO, color: bool) -> Face | None:
+    """Return the live display, or None if rich is not installed."""
+    try:
+        from pyboinc.live import Live
+    except ImportError:
+        return None
+    return Live(stream, color)
+
+
+# Numbers in words, shared with `pyboinc status`.
+
+
+def time_left(jobs: int, rate: float | None) -> float | None:
+    """Return the seconds that *jobs* take at *rate* (jobs per second), None if unknown."""
+    if jobs <= 0:
+        return 0.0
+    return jobs / rate if rate else None
+
+
+def counts_text(counts: Counts, handled: int) -> str:
+    """Return how far a batch is in one line."""
+    parts = [f"{counts.done} done", f"{counts.failed} failed"]
+    if counts.running or counts.queued:
+        parts += [f"{counts.running} running", f"{counts.queued} queued"]
+    retries = f"{counts.retries} {'retry' if counts.retries == 1 else 'retries'}"
+    return f"{handled} of {counts.total} handled: {', '.join([*parts, retries])}"
+
+
+def replay_text(done: int, total: int) -> str:
+    """Return how far a replay is in one line."""
+    return f"handling earlier results again: {done} of {total}"
+
+
+def rate_text(rate: float | None) -> str:
+    """Return jobs per second, minute or hour, whichever reads best; ``-`` if not known."""
+    if rate is None:
+        return "- jobs/s"
+    for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
+        if rate * seconds >= 1 or unit == "h":
+            break
+    return f"{rate * seconds:.{0 if rate * seconds >= 100 else 1}f} jobs/{unit}"
+
+
+def span_text(seconds: float | None) -> str:
+    """Return a length of time for people: 0.4 s, 0:42, 3:05:07, 2 d 5 h; ``-`` if not known."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days} d {hour} h"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,67 +1,155 @@
-"""What went wrong, once for each distinct cause, for people.
+"""What went wrong, once for each distinct cause, for people and for programs.
 
 Used by :class:`~pyboinc.errors.JobsFailed`, by ``pyboinc errors`` and by the progress
-display.  Text that came from a volunteer is never trusted with the terminal: control
-characters are shown as escapes.
+display.  Two failures have the same cause if the slave's own code stopped at the same line
+with the same kind of message: numbers, addresses and quoted names in it do not count,
+because "no convergence after 173 steps" is one cause and not a thousand.
+
+Text that came from a volunteer is never trusted with the terminal: control characters
+are shown as escapes, and long lines are cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from pyboinc.backends import Failure
+from pyboinc.backends import Attempt, Failure
 
 _SHOWN_LINES = 30
+_SHOWN_COLUMNS = 400
+_SHOWN_NAMES = 12
+
+_FRAME = re.compile(r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?')
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
+
+
+class Frame(NamedTuple):
+    """A line of the slave's own code in a traceback: where it is, and what stands there."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+
+    def __str__(self) -> str:
+        inside = f", in {self.function}" if self.function else ""
+        return f"{self.file}, line {self.line}{inside}"
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Failures with the same last line of stderr (or the same reason)."""
+    """Failures with the same cause, and the first one's word for it, safe to print."""
 
     text: str
     failures: tuple[Failure, ...]
 
+    @property
+    def jobs(self) -> list[int]:
+        """The indices of the jobs, in order."""
+        return sorted({failure.index for failure in self.failures})
+
 
 def printable(text: str) -> str:
-    """Return *text* with every control character but newline and tab made visible."""
+    """Return *text* with what could deceive a terminal made visible, and long lines cut.
+
+    Control characters but newline and tab, characters that turn the direction of writing,
+    lone surrogates: all that is not printable becomes an escape.
+    """
+    return "\n".join(_printable_line(line) for line in text.split("\n"))
+
+
+def _printable_line(line: str) -> str:
+    cut = line if len(line) <= _SHOWN_COLUMNS else line[:_SHOWN_COLUMNS] + "..."
     return "".join(
-        one if one in "\n\t" or one.isprintable() else one.encode("unicode_escape").decode()
-        for one in text
+        one if one == "\t" or one.isprintable() else one.encode("unicode_escape").decode()
+        for one in cut
     )
+
+
+def own_frames(stderr: str) -> list[Frame]:
+    """Return the frames of the last traceback in *stderr* that are in the slave's own files.
+
+    The slave's runner writes the names of these files relative to the job directory; all
+    others (the standard library, installed packages) are absolute.  Innermost last.
+    """
+    lines = stderr.splitlines()
+    starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    found = []
+    for number in range(starts[-1] if starts else 0, len(lines)):
+        match = _FRAME.fullmatch(lines[number])
+        if match and not match[1].startswith(("/", "<")):
+            code = lines[number + 1].strip() if number + 1 < len(lines) else ""
+            texts = printable(match[1]), printable(match[3] or ""), printable(code)
+            found.append(Frame(texts[0], int(match[2]), *texts[1:]))
+    return found
+
+
+def _key(failure: Failure) -> tuple[object, ...]:
+    frames = own_frames(failure.stderr)
+    where = (frames[-1].file, frames[-1].line) if frames else None
+    return where, _VARYING.sub("#", failure.cause)
 
 
 def by_cause(failures: Iterable[Failure]) -> list[Cause]:
     """Group *failures* by cause, the most frequent first."""
-    groups: dict[str, list[Failure]] = {}
+    groups: dict[tuple[object, ...], list[Failure]] = {}
     for failure in failures:
-        groups.setdefault(failure.cause, []).append(failure)
-    causes = [Cause(printable(text), tuple(group)) for text, group in groups.items()]
+        groups.setdefault(_key(failure), []).append(failure)
+    causes = [Cause(printable(group[0].cause), tuple(group)) for group in groups.values()]
     return sorted(causes, key=lambda cause: -len(cause.failures))
 
 
-def describe_cause(cause: Cause) -> str:
-    """Return a paragraph about one cause: the traceback, which jobs, where, how to replay."""
+def describe_cause(cause: Cause, command: str = "pyboinc replay") -> str:
+    """Return a paragraph about one cause: where it is, the traceback, which jobs, how to replay.
+
+    *command* is what replays a job when the job's index is put behind it.
+    """
     first = cause.failures[0]
-    lines = [f"{len(cause.failures)} x {cause.text}", f"  project: {first.reason}"]
-    shown = printable(first.stderr).splitlines()[-_SHOWN_LINES:]
-    lines += ["    " + line for line in shown]
-    lines.append(f"  jobs:    {_some([str(one.index) for one in cause.failures])}")
-    lines.append(f"  where:   {_where(first)}")
-    lines.append(f"  replay:  {first.replay}")
+    lines = [f"{len(cause.failures)} x {cause.text}"]
+    for frame in reversed(own_frames(first.stderr)):
+        lines += [f"  at {frame}", f"       {frame.code}"]
+    lines += ["    | " + line for line in _end_of(first.stderr)]
+    facts = {
+        "project": printable(first.reason),
+        "jobs": _some([str(index) for index in cause.jobs]),
+        "where": _where(cause.failures),
+        "replay": f"{command} {first.index}",
+    }
+    lines += [f"  {name + ':':<9}{fact}" for name, fact in facts.items()]
     return "\n".join(lines)
 
 
-def _where(failure: Failure) -> str:
-    if not failure.attempts:
+def _end_of(stderr: str) -> list[str]:
+    """The last lines of *stderr*, safe to print; nothing if it is one line, which is the cause."""
+    lines = printable(stderr.rstrip()).split("\n")
+    if len(lines) < 2:
+        return []
+    left_out = len(lines) - _SHOWN_LINES
+    head = [f"[{left_out} lines before]"] if left_out > 0 else []
+    return head + lines[-_SHOWN_LINES:]
+
+
+def _where(failures: Sequence[Failure]) -> str:
+    """The hosts that the jobs failed on, and what they run."""
+    attempts = [failure.attempts[-1] for failure in failures if failure.attempts]
+    if not attempts:
         return "no host ever ran it"
-    last = failure.attempts[-1]
-    facts = [last.host, last.platform, f"Python {last.python}" if last.python else ""]
-    known = ", ".join(printable(fact) for fact in facts if fact)
-    return f"{known}; {len(failure.attempts)} attempts"
+    hosts = list(dict.fromkeys(printable(attempt.host) for attempt in attempts))
+    versions = list(dict.fromkeys(filter(None, map(_versions, attempts))))
+    most = max(len(failure.attempts) for failure in failures)
+    tried = f"{most} {'attempt' if most == 1 else 'attempts'} at a job at most"
+    return "; ".join([_some(hosts, 4), *versions[:3], tried])
 
 
-def _some(names: Sequence[str], limit: int = 12) -> str:
+def _versions(attempt: Attempt) -> str:
+    facts = (attempt.platform, f"Python {attempt.python}" if attempt.python else "")
+    return ", ".join(printable(fact) for fact in facts if fact)
+
+
+def _some(names: Sequence[str], limit: int = _SHOWN_NAMES) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
@@ -72,3 +160,30 @@ def describe_failures(failures: Sequence[Failure], total: int) -> str:
     tail = "Mend the cause, then: pyboinc rerun --failed"
     paragraphs = [describe_cause(cause) for cause in by_cause(failures)]
     return "\n\n".join([head, *paragraphs, tail])
+
+
+def cause_as_data(cause: Cause) -> Mapping[str, Any]:
+    """Return one cause as ``pyboinc errors --json`` prints it (docs/command_line.md)."""
+    first = cause.failures[0]
+    attempts = [attempt for failure in cause.failures for attempt in failure.attempts]
+    return {
+        "cause": cause.text,
+        "count": len(cause.failures),
+        "jobs": cause.jobs,
+        "reason": first.reason,
+        "error_mask": first.error_mask,
+        "frames": [frame._asdict() for frame in reversed(own_frames(first.stderr))],
+        "stderr": first.stderr,
+        "hosts": sorted({attempt.host for attempt in attempts}),
+        "platforms": sorted({attempt.platform for attempt in attempts} - {""}),
+        "pythons": sorted({attempt.python for attempt in attempts} - {""}),
+        "attempts": len(attempts),
+        "replay": first.replay,
+    }
+
+
+def retried(index: int, name: str, attempts: Iterable[Attempt]) -> Iterator[Failure]:
+    """Yield each attempt of a job that failed and was made good later, as a failure of its own."""
+    for attempt in attempts:
+        if attempt.stderr or attempt.exit_status:
+            yield Failure(index, name, f"{attempt.outcome}; done again", attempts=(attempt,))
