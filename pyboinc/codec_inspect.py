@@ -1,0 +1,97 @@
+"""The last look over a value that the loader has made: known types only, and not too deep.
+
+It is a second line, independent of the opcodes: whatever they did, nothing comes out of
+the codec that is not made of `VALUE_TYPES`, the containers below and instances of the
+user's own classes.  No token, half-made array or view of the bytes survives.
+
+This file travels to volunteers: standard library, Python 3.8.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+
+from pyboinc.codec_builtins import VALUE_TYPES, Constructor
+from pyboinc.codec_shapes import Refusal, Shape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
+    from typing import Any, Dict, Mapping, Set
+
+    from pyboinc.codec import Budget
+
+ROWS = (list, tuple, set, frozenset, deque)
+TABLES = (dict, OrderedDict, defaultdict, Counter)
+
+
+def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> Any:
+    """*value*, if all of it is known and it is not too deep or too large; else `Refusal`.
+
+    The order is that of a recursive walk, so the depth is what `copy.deepcopy` would need.
+    """
+    plain, deepest = VALUE_TYPES, budget.depth
+    seen: Set[int] = set()
+    todo = [(value, 1)]
+    shared = False
+    while todo:
+        item, depth = todo.pop()
+        kind = type(item)
+        if kind in plain:
+            continue
+        if id(item) in seen:
+            shared = True
+            continue
+        if depth > deepest:
+            raise Refusal("nested more than %d deep" % deepest)
+        seen.add(id(item))
+        held = contents(item, shapes)
+        if not plain.issuperset(map(type, held)):
+            depth += 1
+            todo += [(each, depth) for each in reversed(held) if type(each) not in plain]
+    if shared:
+        _check_unfolded(value, budget.unfolded)
+    return value
+
+
+def contents(item: Any, shapes: Mapping[type, Shape]) -> Any:
+    """What *item* holds: items, keys and values, attributes."""
+    kind = type(item)
+    shape = shapes.get(kind)
+    if shape is not None:
+        if shape.plain:
+            return list(item.__dict__.values())
+        return () if shape.trusted else shape.children(item)
+    if kind in ROWS:
+        return item if kind is list or kind is tuple else list(item)
+    if kind in TABLES:
+        return [*dict.keys(item), *dict.values(item)]
+    raise Refusal("%s, where a value should be" % _stranger(item))
+
+
+def _stranger(item: Any) -> str:
+    if issubclass(type(item), (Constructor, Shape)):
+        return "the bare name %s" % item.name
+    return "a %s" % type(item).__name__
+
+
+def _check_unfolded(value: Any, largest: int) -> None:
+    """Refuse built-in containers that share parts so that written out they are endless.
+
+    Twenty-odd lists, each of the next one twice, are small in memory and take for ever to
+    print or compare.  What contains itself counts once, and so do the user's own objects.
+    """
+    sizes: Dict[int, int] = {}
+
+    def size(item: Any) -> int:
+        kind = type(item)
+        if kind not in ROWS and kind not in TABLES:
+            return 1
+        known = sizes.get(id(item))
+        if known is None:
+            sizes[id(item)] = 1
+            known = sizes[id(item)] = 1 + sum(map(size, contents(item, {})))
+            if known > largest:
+                raise Refusal("shared parts that unfold to more than %d items" % largest)
+        return known
+
+    size(value)

@@ -1,0 +1,283 @@
+"""The loader: reads a pickle without ever running what is in it.
+
+It is one interpreter, ours, over bytes held in memory.  There is no pre-scan that another
+parser could read differently, and nothing of `pickle` is used.  A name in the bytes is
+looked up in a table and gives an inert token (a `Constructor` or a `Shape`), never the
+callable itself; nothing is imported for it.  Tokens make values of checked arguments
+only.  When the last opcode is read, `inspect` looks over the finished value: every object
+in it is of a known type, and it is not too deep.
+
+Protocols 2 to 5 are read.  What the pickler of CPython never writes is refused, as are
+protocols 0 and 1, EXT codes, persistent ids, INST, OBJ, NEWOBJ_EX and out-of-band buffers.
+
+The loop below holds the opcodes that fill most pickles; the others are functions in
+`OPCODES` and `CLOSERS`.  All costs are bounded by `Budget`.
+
+This file travels to volunteers: standard library, Python 3.8.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from struct import Struct
+
+from pyboinc.codec_builtins import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
+from pyboinc.codec_inspect import inspect
+from pyboinc.codec_opcodes import CLOSERS, OPCODES, REFUSED
+from pyboinc.codec_shapes import Refusal, Shape
+from pyboinc.errors import RejectedResult
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
+    from typing import Any, Dict, List, Set
+
+    from pyboinc.codec import Budget, Registry
+
+_FLOAT = Struct(">d")
+_CHEAP_KEYS = frozenset([str, bytes, bool, type(None)])
+# hash(n) == n below this, so no two such keys have the same hash (but for -1 and -2)
+_SPREAD = 2**61 - 1
+_SAME_HASH = 64  # different keys with one hash: an attack on dictionaries, not data
+
+
+class Loader:
+    """One reading of one pickle."""
+
+    def __init__(self, data: bytes, registry: Registry, budget: Budget) -> None:
+        self.data = data
+        self.size = self.limit = len(data)
+        self.frame_end = 0
+        self.registry = registry
+        self.budget = budget
+        self.allowance = budget.bytes
+        self.key_allowance = budget.opcodes
+        self.marks: List[List[Any]] = []
+        self.memo: List[Any] = []
+        self.shapes: Dict[type, Shape] = {}
+        self.names: Set[str] = set()
+        self.filled: Set[int] = set()
+        self.same_hash: Dict[int, List[Any]] = {}
+        self.chained = 0
+
+    # ---- the loop -----------------------------------------------------------------
+
+    def load(self) -> Any:
+        """The value; `Refusal` or any other exception if there is none."""
+        data, memo, marks = self.data, self.memo, self.marks
+        if self.size > self.budget.bytes:
+            raise RejectedResult("%d bytes are more than %d" % (self.size, self.budget.bytes))
+        if data[:1] != b"\x80" or not 2 <= (data[1:2] or b"\0")[0] <= 5:
+            raise RejectedResult("not a pickle of protocol 2, 3, 4 or 5", 0)
+        limit = self.limit
+        stack: List[Any] = []
+        pos = 2
+        try:
+            for _ in repeat(None, self.budget.opcodes):
+                code = data[pos]
+                pos += 1
+                if code == 0x94:  # MEMOIZE
+                    memo.append(stack[-1])
+                elif code == 0x68:  # BINGET
+                    if pos >= limit:
+                        limit = self.past_frame(pos, 1)
+                    stack.append(memo[data[pos]])
+                    pos += 1
+                elif code == 0x8C:  # SHORT_BINUNICODE
+                    end = pos + 1 + data[pos]
+                    if end > limit:
+                        limit = self.past_frame(pos, end - pos)
+                    stack.append(str(data[pos + 1 : end], "utf-8"))
+                    pos = end
+                elif code == 0x4B:  # BININT1
+                    if pos >= limit:
+                        limit = self.past_frame(pos, 1)
+                    stack.append(data[pos])
+                    pos += 1
+                elif code == 0x47:  # BINFLOAT
+                    if pos + 8 > limit:
+                        limit = self.past_frame(pos, 8)
+                    stack.append(_FLOAT.unpack_from(data, pos)[0])
+                    pos += 8
+                elif code == 0x28:  # MARK
+                    marks.append(stack)
+                    stack = []
+                elif code == 0x7D:  # EMPTY_DICT
+                    stack.append({})
+                elif code == 0x29:  # EMPTY_TUPLE
+                    stack.append(())
+                elif code == 0x62:  # BUILD
+                    state = stack.pop()
+                    self.fill(stack, state)
+                elif code == 0x2E:  # STOP
+                    break
+                else:
+                    closer = CLOSERS.get(code)
+                    if closer is not None:
+                        items = stack
+                        stack = marks.pop()
+                        closer(self, stack, items)
+                    else:
+                        opcode = OPCODES.get(code)
+                        if opcode is None:
+                            raise Refusal(_unknown_opcode(code))
+                        pos = opcode(self, stack, pos)
+                        limit = self.limit
+            else:
+                raise Refusal("more than %d opcodes" % self.budget.opcodes)
+            if pos != self.size or len(stack) != 1 or marks:
+                raise Refusal("the pickle does not end where its bytes end")
+            return self.inspect(stack[0])
+        except RejectedResult:
+            raise
+        except Exception as error:
+            raise RejectedResult(_reason(error, pos >= self.size), pos - 1) from None
+
+    def past_frame(self, pos: int, length: int) -> int:
+        """The new limit, when an opcode's argument at *pos* reaches beyond the present one.
+
+        That is in order only if its frame ended before the opcode: `Refusal` otherwise.
+        """
+        if pos + length > self.size:
+            raise Refusal("the bytes end in the middle of an opcode")
+        if pos - 1 < self.frame_end:
+            raise Refusal("an opcode straddles the end of its frame")
+        self.limit = self.size
+        return self.size
+
+    # ---- what opcodes and shapes ask of the loader -----------------------------------
+
+    def fill(self, stack: List[Any], state: Any) -> None:
+        """BUILD: give the object on top of *stack* its attributes."""
+        instance = stack[-1]
+        shape = self.shapes.get(type(instance))
+        if shape is None:
+            stack[-1] = self.settle(instance, state)
+        elif shape.plain and type(state) is dict:
+            if not self.names.issuperset(state):
+                self.check_names(state)
+            if instance.__dict__:
+                raise Refusal("attributes of a %s, twice" % shape.name)
+            if len(state) > 16:
+                self.charge(64 * len(state))
+            instance.__dict__.update(state)
+        else:
+            shape.fill(instance, state, self)
+
+    def settle(self, pending: Any, state: Any) -> Any:
+        """The value that *pending* stood for, here and in the memo."""
+        if not issubclass(type(pending), Pending):
+            raise Refusal("attributes for a %s" % type(pending).__name__)
+        value = pending.value(state, self)
+        index = pending.memo_index
+        if index < len(self.memo) and self.memo[index] is pending:
+            self.memo[index] = value
+        return value
+
+    def once(self, instance: Any) -> None:
+        """Refuse the second filling of the same object."""
+        if id(instance) in self.filled:
+            raise Refusal("attributes of a %s, twice" % type(instance).__name__)
+        self.filled.add(id(instance))
+
+    def charge(self, size: int) -> None:
+        """Account for *size* bytes that are copied, not read: opcodes can repeat that."""
+        self.allowance -= size
+        if self.allowance < 0:
+            raise Refusal("more than %d bytes of copies" % self.budget.bytes)
+
+    def check_names(self, attributes: Dict[Any, Any]) -> None:
+        """Refuse attribute names that are not plain identifiers."""
+        for name in attributes:
+            if type(name) is not str or not name.isidentifier():
+                raise Refusal("%s is not the name of an attribute" % ascii(name)[:80])
+            if name.startswith("__") and name.endswith("__"):
+                raise Refusal("%s may not be set" % ascii(name)[:80])
+            self.names.add(name)
+
+    def check_keys(self, keys: List[Any]) -> None:
+        """Refuse dictionary keys and set items that are costly to hash or not values."""
+        if _CHEAP_KEYS.issuperset(map(type, keys)):
+            return
+        for key in keys:
+            if type(key) is int:
+                if -_SPREAD < key < _SPREAD:
+                    continue
+            elif type(key) in _CHEAP_KEYS:
+                continue
+            else:
+                self.weigh(key)
+            self.count_hash(key)
+
+    def weigh(self, key: Any) -> None:
+        """Refuse a key with more parts than `Budget.key`, or whose hash is not data."""
+        weight, parts = 0, [key]
+        while parts:
+            part = parts.pop()
+            weight += 1
+            kind = type(part)
+            if kind is tuple or kind is frozenset:
+                parts.extend(part)
+            elif kind in self.shapes:
+                parts.extend(self.shapes[kind].key_parts(part))
+            elif kind not in VALUE_TYPES or kind.__hash__ is None:
+                raise Refusal("a %s can not be a key" % kind.__name__)
+            if weight + len(parts) > self.budget.key:
+                raise Refusal("a key of more than %d parts" % self.budget.key)
+        self.key_allowance -= weight
+        if self.key_allowance < 0:
+            raise Refusal("the keys have more than %d parts" % self.budget.opcodes)
+
+    def count_hash(self, key: Any) -> None:
+        """Refuse the many different keys of one hash that make a dictionary slow."""
+        same = self.same_hash.setdefault(hash(key), [])
+        if key not in same:
+            same.append(key)
+            if len(same) > _SAME_HASH:
+                raise Refusal("more than %d keys with the same hash" % _SAME_HASH)
+
+    def find(self, module: Any, name: Any) -> Any:
+        """The token (or constant) that the bytes call *module*.*name*."""
+        if type(module) is not str or type(name) is not str:
+            raise Refusal("a name that is not text")
+        known = CONSTRUCTORS.get((module, name))
+        if known is not None:
+            return known
+        if (module, name) in CONSTANTS:
+            return CONSTANTS[module, name]
+        if module.partition(".")[0] == "numpy":
+            from pyboinc import codec_numpy
+
+            known = codec_numpy.CONSTRUCTORS.get((module, name))
+            if known is not None:
+                return known
+        shape = self.registry.shape(module, name)
+        if shape is None:
+            raise Refusal("%s.%s is not a class of this job" % (_shown(module), _shown(name)))
+        self.shapes[shape.cls] = shape
+        return shape
+
+    def inspect(self, value: Any) -> Any:
+        """*value*, if all of it is of known types and not too deep; `Refusal` otherwise."""
+        return inspect(value, self.shapes, self.budget)
+
+
+def _shown(text: str) -> str:
+    """*text* as it may stand in a log: ASCII and short."""
+    return ascii(text)[1:-1][:100]
+
+
+def _unknown_opcode(code: int) -> str:
+    return "the opcode %s (0x%02x) is not allowed" % (REFUSED.get(code, "of no known name"), code)
+
+
+def _reason(error: Exception, at_end: bool) -> str:
+    """Why, in words, whatever kind of exception the bytes led to."""
+    if isinstance(error, Refusal):
+        return str(error)
+    if isinstance(error, IndexError):
+        if at_end:
+            return "the bytes end in the middle"
+        return "an opcode that needs more than is there"
+    if isinstance(error, UnicodeDecodeError):
+        return "text that is not UTF-8"
+    return "%s: %s" % (type(error).__name__, _shown(str(error)))

@@ -1,0 +1,448 @@
+"""How an instance of one of the user's classes is rebuilt without running any of its code.
+
+For every class that the bytes may name there is one *shape*, made from the class alone,
+before and apart from the data.  A shape knows four things, and each is done by value:
+
+    new         make the instance, by the ``__new__`` of the built-in base
+    fill        put its attributes into ``__dict__`` and the declared slots, once
+    key_parts   what its hash would look at, if it may be a dictionary key at all
+    children    what it contains, for the last look over the finished value
+
+The class's own ``__init__``, ``__new__``, ``__setstate__``, ``__del__``, properties and
+descriptors never run.  A class that can not do without them has the shape `Refused`,
+which says why; `trusted_setstate` (see `docs/codec.md`) is the way to insist.
+
+This file travels to volunteers: standard library, Python 3.8.  It looks for `enum`,
+`dataclasses` and `typing` in `sys.modules`: a class that uses them has loaded them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
+    from typing import Any, Callable, Dict, FrozenSet, Optional, Sequence, Tuple
+
+    from pyboinc.codec_loader import Loader
+
+
+class Refusal(ValueError):
+    """Why some bytes can not become a value; `RejectedResult` is made from it."""
+
+
+class _Slotted:
+    __slots__ = ("a",)
+
+
+_SLOT = type(_Slotted.a)  # type: ignore[attr-defined]  # mypy does not know slots as attributes
+_C_METHOD = type(object.__init__)
+_GETSET = type(type.__dict__["__dict__"])
+_FUNCTION = type(lambda: None)
+
+SCALARS = (str, int, float, bytes, complex)
+_SAFE_HASHES = {object.__hash__, tuple.__hash__} | {base.__hash__ for base in SCALARS}
+_SAFE_EQUALS = {object.__eq__, tuple.__eq__} | {base.__eq__ for base in SCALARS}
+
+
+def _loaded(module: str, name: str) -> Any:
+    """What *module* calls *name*, if the module is loaded; never imports."""
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _found(cls: type, name: str) -> Any:
+    """The attribute *name* as the classes of *cls* define it, without calling anything."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+def full_name(cls: type) -> str:
+    """``module.Class``, as messages name it."""
+    return "%s.%s" % (cls.__module__, cls.__qualname__)
+
+
+class Shape:
+    """What the loader knows of one class of the user's; the base of the kinds below."""
+
+    __slots__ = ("cls", "keyed", "name", "ordinary", "plain", "slots", "trusted")
+
+    def __init__(self, cls: type, trusted: bool) -> None:
+        self.cls = cls
+        self.name = full_name(cls)
+        self.trusted = trusted
+        self.slots = _slots(cls)
+        setstate = _found(cls, "__setstate__")
+        # A plain instance has a __dict__ and nothing else to fill: the loader's fast way.
+        self.plain = (
+            type(self) is Instance
+            and not self.slots
+            and bool(cls.__dictoffset__)
+            and setstate is None
+        )
+        self.ordinary = self.plain and not _pickles_itself(cls)
+        self.keyed = _safe_key(cls)
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """An instance without attributes, from the arguments of NEWOBJ."""
+        raise Refusal("%s can not be made this way" % self.name)
+
+    def call(self, args: Tuple[Any, ...]) -> Any:
+        """What calling the class with *args* stands for; only enumerations allow it."""
+        raise Refusal("%s would have to be called to be rebuilt" % self.name)
+
+    def fill(self, instance: Any, state: Any, loader: Loader) -> None:
+        """Give *instance* the attributes in *state*, once in its life."""
+        loader.once(instance)
+        if self.trusted and _found(self.cls, "__setstate__") is not None:
+            loader.inspect(state)
+            instance.__setstate__(state)
+            return
+        attributes, slots = self._split(state)
+        if attributes is not None:
+            self._fill_dict(instance, attributes, loader)
+        if slots is not None:
+            self._fill_slots(instance, slots)
+
+    def _split(self, state: Any) -> Tuple[Any, Any]:
+        """*state* as (attributes for ``__dict__``, values for slots), either may be None."""
+        if type(state) is tuple and len(state) == 2:
+            return state
+        if type(state) is list:
+            fields = _dataclass_fields(self.cls)
+            if not _dataclass_state(self.cls) or len(fields) != len(state):
+                raise Refusal("%s has another number of fields" % self.name)
+            return None, dict(zip(fields, state))
+        return state, None
+
+    def _fill_dict(self, instance: Any, attributes: Any, loader: Loader) -> None:
+        if type(attributes) is not dict or not self.cls.__dictoffset__:
+            raise Refusal("%s does not take these attributes" % self.name)
+        loader.check_names(attributes)
+        instance.__dict__.update(attributes)
+
+    def _fill_slots(self, instance: Any, slots: Any) -> None:
+        if type(slots) is not dict:
+            raise Refusal("the slots of %s are not a dictionary" % self.name)
+        for name, value in slots.items():
+            if type(name) is not str or name not in self.slots:
+                raise Refusal("%s has no slot %s" % (self.name, ascii(name)[:80]))
+            self.slots[name].__set__(instance, value)
+
+    def key_parts(self, instance: Any) -> Sequence[Any]:
+        """What the hash of *instance* depends on; `Refusal` if its hash is the user's code."""
+        if not self.keyed:
+            raise Refusal("%s has its own __hash__ or __eq__: it can not be a key" % self.name)
+        return ()
+
+    def attributes(self, instance: Any) -> Dict[str, Any]:
+        """What *instance* has in ``__dict__`` and in its slots, by name."""
+        held: Dict[str, Any] = {}
+        for name, slot in self.slots.items():
+            try:
+                held[name] = slot.__get__(instance)
+            except AttributeError:  # a slot that was never set
+                pass
+        if self.cls.__dictoffset__:
+            held.update(instance.__dict__)
+        return held
+
+    def children(self, instance: Any) -> Sequence[Any]:
+        """The values that *instance* holds."""
+        return list(self.attributes(instance).values())
+
+
+class Refused(Shape):
+    """A class that is known but can not be rebuilt by value: every use says why."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, cls: type, reason: str) -> None:
+        super().__init__(cls, False)
+        self.reason = reason
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """Refuse."""
+        raise Refusal(self.reason)
+
+    call = new
+
+
+class Instance(Shape):
+    """A class made of Python alone: plain, a dataclass, with slots, or any mixture."""
+
+    __slots__ = ()
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """``object.__new__``, without arguments."""
+        if args:
+            raise Refusal("%s takes no arguments here" % self.name)
+        return object.__new__(self.cls)
+
+    def key_parts(self, instance: Any) -> Sequence[Any]:
+        """Nothing for a hash by identity; the compared fields of a dataclass."""
+        if self.keyed:
+            return ()
+        fields = _hashed_fields(self.cls)
+        if fields is None:
+            raise Refusal("%s has its own __hash__ or __eq__: it can not be a key" % self.name)
+        held = self.attributes(instance)
+        if not fields <= held.keys():
+            raise Refusal("%s is a key before its fields are known" % self.name)
+        return [held[name] for name in fields]
+
+
+class Tuple_(Shape):
+    """A named tuple, or another subclass of tuple."""
+
+    __slots__ = ()
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """``tuple.__new__`` of the fields."""
+        fields = _found(self.cls, "_fields")
+        if type(fields) is tuple:
+            if len(args) != len(fields):
+                raise Refusal("%s has %d fields, not %d" % (self.name, len(fields), len(args)))
+            return tuple.__new__(self.cls, args)
+        if len(args) > 1 or (args and type(args[0]) is not tuple):
+            raise Refusal("%s is made of one tuple" % self.name)
+        return tuple.__new__(self.cls, *args)
+
+    def key_parts(self, instance: Any) -> Sequence[Any]:
+        """Its items."""
+        super().key_parts(instance)
+        return list(tuple.__iter__(instance))
+
+    def children(self, instance: Any) -> Sequence[Any]:
+        """Its items, then its attributes."""
+        return [*tuple.__iter__(instance), *super().children(instance)]
+
+
+class Scalar(Shape):
+    """A subclass of a number or of text, such as ``class Metres(float)``."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, cls: type, trusted: bool, base: Any) -> None:
+        super().__init__(cls, trusted)
+        self.base = base
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """The base's own ``__new__``, of arguments of exactly the base's type."""
+        expected = float if self.base is complex else self.base
+        if len(args) > 2 or any(type(each) is not expected for each in args):
+            raise Refusal("%s is made of one %s" % (self.name, self.base.__name__))
+        return self.base.__new__(self.cls, *args)
+
+    def plain_value(self, instance: Any) -> Any:
+        """The number or text alone, by the base's own methods."""
+        if self.base is str:
+            return str.__str__(instance)[:]
+        if self.base is bytes:
+            return bytes.__getitem__(instance, slice(None))
+        if self.base is complex:
+            return complex.__add__(instance, 0)
+        return self.base.__int__(instance) if self.base is int else float.__float__(instance)
+
+
+class Container(Shape):
+    """A subclass of list or dict; its items come later, through the base's own methods."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, cls: type, trusted: bool, base: Any) -> None:
+        super().__init__(cls, trusted)
+        self.base = base
+
+    def new(self, args: Tuple[Any, ...]) -> Any:
+        """An empty one."""
+        if args:
+            raise Refusal("%s takes no arguments here" % self.name)
+        return self.base.__new__(self.cls)
+
+    def children(self, instance: Any) -> Sequence[Any]:
+        """Its items (keys and values of a dict), then its attributes."""
+        if self.base is list:
+            items = list(list.__iter__(instance))
+        else:
+            items = [*dict.keys(instance), *dict.values(instance)]
+        return [*items, *super().children(instance)]
+
+
+class Enumeration(Shape):
+    """An enumeration: a member is found by its value or name, never made."""
+
+    __slots__ = ("composed", "members")
+
+    LARGEST_COMPOSED = 10_000  # the enum module keeps each combination of flags for ever
+
+    def __init__(self, cls: type, trusted: bool) -> None:
+        super().__init__(cls, trusted)
+        self.members: Dict[Any, Any] = {}
+        self.composed = 0
+        for member in cls.__members__.values():  # type: ignore[attr-defined]  # an Enum class
+            value = member._value_
+            if type(value) in SCALARS or type(value) in (bool, tuple, type(None)):
+                self.members[type(value), value] = member
+        plain_hashes = (*_SAFE_HASHES, _loaded("enum", "Enum").__hash__)
+        self.keyed = cls.__hash__ in plain_hashes and cls.__eq__ in _SAFE_EQUALS
+
+    def call(self, args: Tuple[Any, ...]) -> Any:
+        """The member with this value."""
+        if len(args) != 1:
+            raise Refusal("%s is looked up by one value" % self.name)
+        member = self.members.get((type(args[0]), args[0]))
+        return self._combination(args[0]) if member is None else member
+
+    def named(self, name: Any) -> Any:
+        """The member with this name."""
+        member = self.cls.__members__.get(name) if type(name) is str else None  # type: ignore[attr-defined]  # an Enum class
+        if member is None:
+            raise Refusal("%s has no member %s" % (self.name, ascii(name)[:80]))
+        return member
+
+    def _combination(self, value: Any) -> Any:
+        """A combination of flags, by the enum module's own code and no other."""
+        flag = _loaded("enum", "Flag")
+        missing = getattr(_found(self.cls, "_missing_"), "__func__", None)
+        pure = (
+            issubclass(self.cls, flag)
+            and type(self.cls).__module__ == "enum"
+            and getattr(missing, "__module__", "") == "enum"
+            and _found(self.cls, "_new_member_") in (None, object.__new__, int.__new__)
+        )
+        if not pure or type(value) is not int or value.bit_length() > 64:
+            raise Refusal("%s has no member with the value %s" % (self.name, ascii(value)[:80]))
+        self.composed += 1
+        if self.composed > self.LARGEST_COMPOSED:
+            raise Refusal("too many combinations of %s" % self.name)
+        return self.cls(value)
+
+    def fill(self, instance: Any, state: Any, loader: Loader) -> None:
+        """Refuse: members are shared by the whole program."""
+        raise Refusal("a member of %s can not be changed" % self.name)
+
+    def children(self, instance: Any) -> Sequence[Any]:
+        """Nothing: a member is the program's own."""
+        return ()
+
+
+def shape_of(cls: type, trusted: bool = False) -> Shape:
+    """The shape of *cls*; a `Refused` one if it can not be rebuilt by value."""
+    reason = objection(cls, trusted)
+    if reason is not None:
+        return Refused(cls, reason)
+    if _is_enum(cls):
+        return Enumeration(cls, trusted)
+    if issubclass(cls, tuple):
+        return Tuple_(cls, trusted)
+    for base in (list, dict):
+        if issubclass(cls, base):
+            return Container(cls, trusted, base)
+    for scalar in SCALARS:
+        if issubclass(cls, scalar):
+            return Scalar(cls, trusted, scalar)
+    return Instance(cls, trusted)
+
+
+def objection(cls: type, trusted: bool = False) -> Optional[str]:
+    """Why instances of *cls* can not be rebuilt by value, or None."""
+    if issubclass(cls, BaseException):
+        return "%s is an exception: send str(error) instead" % full_name(cls)
+    if type(_found(cls, "__getattribute__")) is not _C_METHOD:
+        return "%s has its own __getattribute__" % full_name(cls)
+    if cls.__dictoffset__ and type(_found(cls, "__dict__")) is not _GETSET:
+        return "%s has its own __dict__" % full_name(cls)
+    if _is_enum(cls):
+        return None
+    if not _known_new(cls):
+        return "%s has its own __new__, which would have to run" % full_name(cls)
+    if trusted:
+        return None
+    if _found(cls, "__del__") is not None:
+        return "%s has a __del__, which would run (see trusted_setstate)" % full_name(cls)
+    if _found(cls, "__setstate__") is not None and not _dataclass_state(cls):
+        return "%s has its own __setstate__ (see trusted_setstate)" % full_name(cls)
+    return None
+
+
+def _is_enum(cls: type) -> bool:
+    enum = _loaded("enum", "Enum")
+    return enum is not None and issubclass(cls, enum)
+
+
+def _known_new(cls: type) -> bool:
+    """Whether making an instance is the business of a built-in base alone."""
+    for base in cls.__mro__:
+        if "__new__" not in base.__dict__:
+            continue
+        if base in (object, tuple, list, dict, *SCALARS):
+            return True
+        if base is _loaded("typing", "Generic"):  # Python 3.8 has one; it only checks
+            continue
+        # collections.namedtuple writes __new__ and _make into the same class
+        return issubclass(base, tuple) and "_make" in base.__dict__
+    return False
+
+
+def _slots(cls: type) -> Dict[str, Any]:
+    """The slots that *cls* and its bases declare, by name, unless something hides them."""
+    if not any("__slots__" in base.__dict__ for base in cls.__mro__):
+        return {}
+    found: Dict[str, Any] = {}
+    for base in cls.__mro__:
+        for name, value in base.__dict__.items():
+            found.setdefault(name, (value, base))
+    return {
+        name: value
+        for name, (value, base) in found.items()
+        if type(value) is _SLOT and "__slots__" in base.__dict__
+    }
+
+
+def _pickles_itself(cls: type) -> bool:
+    """Whether the class has a say in how its instances are pickled."""
+    copyreg: Any = sys.modules["copyreg"]
+    own = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
+    return (
+        cls in copyreg.dispatch_table
+        or _found(cls, "__getattr__") is not None
+        or any(_found(cls, name) is not object.__dict__.get(name) for name in own)
+    )
+
+
+def _safe_key(cls: type) -> bool:
+    return cls.__hash__ in _SAFE_HASHES and cls.__eq__ in _SAFE_EQUALS
+
+
+def _dataclass_state(cls: type) -> bool:
+    """Whether the state of *cls* is the list of fields that `dataclasses` itself writes."""
+    setstate = _found(cls, "__setstate__")
+    return setstate is not None and setstate is _loaded("dataclasses", "_dataclass_setstate")
+
+
+def _dataclass_fields(cls: type) -> Dict[str, Any]:
+    fields = _loaded("dataclasses", "fields")
+    return {} if fields is None else {field.name: field for field in fields(cls)}
+
+
+def _hashed_fields(cls: type) -> Optional[FrozenSet[str]]:
+    """The fields that the hash of a dataclass looks at, if `dataclasses` wrote that hash."""
+    owner: Any = next(base for base in cls.__mro__ if "__hash__" in base.__dict__)
+    if "__dataclass_params__" not in owner.__dict__ or owner is not cls:
+        return None
+    written: Callable[[Any], bool] = lambda method: (  # noqa: E731 - a test used twice, only here
+        type(method) is _FUNCTION and method.__code__.co_filename == "<string>"
+    )
+    if not (written(_found(cls, "__hash__")) and written(_found(cls, "__eq__"))):
+        return None
+    fields = _dataclass_fields(cls)
+    hidden = (type(_found(cls, name)) for name in fields)
+    if any(hasattr(kind, "__set__") and kind is not _SLOT for kind in hidden):
+        return None
+    return frozenset(
+        name
+        for name, field in fields.items()
+        if field.compare or field.hash  # the union of what __hash__ and __eq__ read
+    )
