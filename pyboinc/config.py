@@ -28,8 +28,6 @@ from pyboinc.settings import BY_FLAG, BY_NAME, BY_VARIABLE, SETTINGS, Setting
 from pyboinc.spelling import advice, nearest
 from pyboinc.values import text_of
 
-__all__ = ["SETTINGS", "Limits", "Row", "Settings", "as_argv", "load", "split_argv"]
-
 #: The file of settings in a job directory.
 FILE_NAME = "pyboinc.toml"
 

@@ -14,28 +14,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from pyboinc.draws import new_seed, uniform, uniforms
+from pyboinc.draws import uniform, uniforms
 from pyboinc.errors import ConfigurationError
-from pyboinc.garbage import garbage
-from pyboinc.latency import Latency
 from pyboinc.spelling import advice
-
-__all__ = [
-    "ACCOMPANYING",
-    "ENDING",
-    "MIX",
-    "SURROUNDING",
-    "FaultPlan",
-    "Kind",
-    "Latency",
-    "check_probabilities",
-    "format_faults",
-    "garbage",
-    "kind_named",
-    "new_seed",
-    "parse_faults",
-    "uniform",
-]
 
 
 class Kind(StrEnum):

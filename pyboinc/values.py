@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pyboinc.errors import ConfigurationError
-from pyboinc.faults import Kind, Latency, check_probabilities, kind_named, parse_faults
+from pyboinc.faults import Kind, check_probabilities, kind_named, parse_faults
+from pyboinc.latency import Latency
 
 Reader = Callable[[object], Any]
 

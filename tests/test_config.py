@@ -21,6 +21,7 @@ from pyboinc.config import Settings, as_argv, load, split_argv
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import Kind
 from pyboinc.latency import Latency
+from pyboinc.limits import READERS, Limits
 from pyboinc.settings import BY_NAME, SETTINGS, Setting
 from pyboinc.values import text_of
 
@@ -84,7 +85,7 @@ def test_defaults() -> None:
     assert (found.failure_rate, found.fault, found.latency) == (0.0, {}, Latency())
     assert found.workers == settings.cores() >= 1
     assert (found.hosts, found.isolation, found.max_output) == (20, "auto", 64_000_000)
-    assert found.limits == config.Limits()
+    assert found.limits == Limits()
     assert {found.origin(name) for name in BY_NAME} == {"default"}
     assert found.notes == ()
 
@@ -127,7 +128,7 @@ def test_the_first_place_that_gives_a_setting_counts(
         if (setting.name, winner) == ("project_dir", config.FILE_NAME):
             expected = directory / expected
         assert getattr(found, setting.name) == expected
-    if setting.name in config.limits.READERS:
+    if setting.name in READERS:
         assert getattr(found.limits, setting.name) == getattr(found, setting.name)
 
 
@@ -325,7 +326,7 @@ def test_a_file_gives_every_kind_of_value(tmp_path: Path) -> None:
     assert found.include == ("a.csv", "data/*")
     assert found.project_dir == tmp_path / "../project"
     assert found.fault == {Kind.CRASH: 0.1, Kind.LOST_UPLOAD: 0.05}
-    assert found.limits == config.Limits(quorum=2, delay_bound=3600.0, memory=1e9)
+    assert found.limits == Limits(quorum=2, delay_bound=3600.0, memory=1e9)
     assert found.origin("delay_bound") == found.origin("fault") == "pyboinc.toml"
 
 

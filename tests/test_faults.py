@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyboinc.codec import Registry, decode
 from pyboinc.errors import ConfigurationError, RejectedResult
 from pyboinc.faults import (
     ACCOMPANYING,
@@ -20,10 +21,9 @@ from pyboinc.faults import (
     FaultPlan,
     Kind,
     format_faults,
-    garbage,
     parse_faults,
 )
-from pyboinc.garbage import EVIDENCE, VARIANTS, hostile_samples, variant
+from pyboinc.garbage import EVIDENCE, VARIANTS, garbage, hostile_samples, variant
 
 # At most 1 in all, whatever the kinds: there are eight ending ones.
 SMALL = st.dictionaries(st.sampled_from(list(Kind)), st.floats(1e-9, 0.12))
@@ -236,8 +236,6 @@ def test_garbage_is_what_its_variant_says(sequence: int, attempt: int, output: b
 
 def test_no_garbage_is_ever_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The safe loader refuses every piece of garbage, and none of it is run."""
-    from pyboinc.codec import Registry, decode
-
     monkeypatch.chdir(tmp_path)
     pieces = {garbage(1, i, 0, OUTPUT, max_output=1_000) for i in range(300)}
 
