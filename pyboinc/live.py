@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pyboinc.progress import State, rate_text, replay_text, span_text
+from pyboinc.pace import State, rate_text, replay_text, span_text
 
 PERIOD = 0.25
 """Seconds between two drawings."""
