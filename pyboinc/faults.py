@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from pyboinc.draws import uniform, uniforms
 from pyboinc.errors import ConfigurationError
+from pyboinc.garbage import garbage as garbage  # noqa: PLC0414  its other home, for backends
 from pyboinc.spelling import advice
 
 
