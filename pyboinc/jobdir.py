@@ -63,6 +63,7 @@ class RunRecord:
     program: str
     files: dict[str, str] = field(default_factory=dict)
     slaves: list[str] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
     directory: str = ""
     batch: str | None = None
@@ -174,7 +175,7 @@ class JobDirectory:
     def set_aside(self) -> Path | None:
         """Move everything of an earlier batch to ``.pyboinc/previous/N`` (--fresh)."""
         self._close_logs()
-        number = 1 + len(disk.listing(self._made(self.state / "previous")))
+        number = 1 + len(disk.listing(self.make(self.state / "previous")))
         target = self.state / "previous" / str(number)
         entries = [path for path in self._belongings() if path.exists() or path.is_symlink()]
         if not entries:
@@ -195,7 +196,8 @@ class JobDirectory:
         journal, *others = [self.state / name for name in names]
         return [journal, self.checkpoint, self.new, self.old, *others]
 
-    def _made(self, path: Path) -> Path:
+    def make(self, path: Path) -> Path:
+        """Make a directory, if it is not there, and return it."""
         disk.make_directory(path)
         return path
 
@@ -230,6 +232,18 @@ class JobDirectory:
         assert self.record is not None
         return Arrival(f"{self.record.batch}_{sequence}.{kind}", sequence, kind)
 
+    def outcomes(self) -> dict[Arrival, Path]:
+        """Return every outcome of this batch that lies here and its directory; changes nothing."""
+        assert self.record is not None
+        found = {}
+        # In this order a master that handles one meanwhile can not hide it.
+        for directory in (self.new, self.old):
+            for name in disk.listing(directory):
+                match = _OUTCOME.fullmatch(name)
+                if match and match[1] == self.record.batch:
+                    found[Arrival(name, int(match[2]), match[3])] = directory
+        return found
+
     def read(self, arrival: Arrival, limit: int) -> bytes:
         """Return the bytes of an outcome in new/ (M9); see :func:`disk.read_bounded`."""
         if arrival.kind == ERROR:
@@ -253,7 +267,7 @@ class JobDirectory:
 
     def quarantine(self, name: str, reason: str, where: Path | None = None) -> None:
         """Set the file *name* of new/ (or *where*) aside, with the reason; it is never lost."""
-        directory = self._made(self.state / "quarantine")
+        directory = self.make(self.state / "quarantine")
         target = directory / name
         number = 1
         while target.exists() or target.is_symlink():
