@@ -168,7 +168,7 @@ SETTINGS: tuple[Setting, ...] = (
         "fresh",
         values.boolean,
         False,
-        "forget the jobs of earlier runs and start anew",
+        "set the jobs of earlier runs aside and start anew",
         in_file=False,
     ),
     Setting(
