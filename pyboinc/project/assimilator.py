@@ -26,7 +26,9 @@ class Assimilation(NamedTuple):
 
     ``instance`` is the number of the canonical result and ``output`` its output, both None
     if the workunit failed.  ``error_mask`` may be set beside a canonical result: look for
-    the result first.
+    the result first.  There may be a canonical result without an output: a success after
+    the failure is validated and released for deletion at once, and a file deleter that is
+    quicker than the assimilator leaves nothing to hand over.
     """
 
     instance: int | None

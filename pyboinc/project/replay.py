@@ -162,12 +162,12 @@ def _workunit_record(
         "file_delete_state": workunit.file_delete_state.name,
         "target_nresults": workunit.target_nresults,
         "min_quorum": workunit.min_quorum,
-        "next_transition": _next_transition(workunit, results, now),
+        "next_transition": next_transition(workunit, results, now),
         "times_assimilated": times_assimilated,
     }
 
 
-def _next_transition(workunit: Workunit, results: Results, now: float) -> str | float:
+def next_transition(workunit: Workunit, results: Results, now: float) -> str | float:
     """Return the transition time as histories say it, or as it is if they have no word."""
     at = workunit.transition_time
     if at == NEVER:
