@@ -31,6 +31,10 @@ from pyboinc.values import text_of
 #: The file of settings in a job directory.
 FILE_NAME = "pyboinc.toml"
 
+#: Flags that ``pyboinc run`` has read before it runs a program, which does not see them:
+#: they count as if they stood before the program's own.
+flags_of_run: list[str] = []
+
 
 class Given(NamedTuple):
     """A value as somebody gave it: what, its origin in short, and its place for a message."""
@@ -145,7 +149,7 @@ def load(
     and for an unknown name in *arguments* or in the file.
     """
     environ = os.environ if environ is None else environ
-    flags, rest = split_argv(argv)
+    flags, rest = split_argv([*flags_of_run, *argv])
     sources = (
         _from_arguments(arguments or {}),
         _from_flags(flags),
