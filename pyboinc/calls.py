@@ -8,67 +8,15 @@ number: the same slave, the same limits, an input of the same value.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from pyboinc import bundle, codec
-from pyboinc.config import Limits
-from pyboinc.errors import EncodeError, RejectedResult, ReplayMismatch
+from pyboinc.classes import Classes
+from pyboinc.errors import ReplayMismatch
 from pyboinc.jobdir import JobDirectory
+from pyboinc.limits import checked
 from pyboinc.records import SpooledCall
-
-_T = TypeVar("_T")
-
-
-class Classes:
-    """Which classes an input or output may be made of: those of the slave's own modules.
-
-    A module is imported here only if it is among the files that a slave carries; a file
-    that comes back can name a class, but never causes an import by itself.
-    """
-
-    def __init__(self, job_directory: Path) -> None:
-        self._job_directory = job_directory
-        self._names: set[str] = set()
-        self._registry: codec.Registry | None = None
-        self._complete = False
-
-    def add(self, modules: tuple[str, ...]) -> None:
-        """Let the classes defined in these local modules travel."""
-        self._names.update(modules)
-        self._registry = None
-        self._complete = False
-
-    def attempt(self, action: Callable[[codec.Registry], _T]) -> _T:
-        """Return ``action(registry)``; if it is refused, once more with every module loaded."""
-        try:
-            return action(self._registry or self._build(complete=False))
-        except (RejectedResult, EncodeError):
-            if self._complete:
-                raise
-            return action(self._build(complete=True))
-
-    def _build(self, complete: bool) -> codec.Registry:
-        modules = [self._module(name, complete) for name in sorted(self._names)]
-        self._registry = codec.Registry.from_modules([one for one in modules if one])
-        self._complete = complete
-        return self._registry
-
-    def _module(self, name: str, load: bool) -> ModuleType | None:
-        module = sys.modules.get(name)
-        if module is None and load:
-            if str(self._job_directory) not in sys.path:
-                sys.path.insert(0, str(self._job_directory))
-            try:
-                module = importlib.import_module(name)
-            except ImportError:
-                # It needs something that only volunteers have: its classes stay unknown.
-                return None
-        return module
 
 
 class Calls:
@@ -78,9 +26,8 @@ class Calls:
     is a replayed one, and must be the one recorded there.
     """
 
-    def __init__(self, directory: JobDirectory, limits: Limits, include: tuple[str, ...]) -> None:
+    def __init__(self, directory: JobDirectory, include: tuple[str, ...]) -> None:
         self._directory = directory
-        self._limits = limits
         self._include = include
         self._bundles: dict[str, bundle.Bundle] = {}
         self.classes = Classes(directory.path)
@@ -90,8 +37,7 @@ class Calls:
     def call(self, slave: str, value: Any, limits: Mapping[str, Any]) -> int:
         """Make (or recognise) one call and return its sequence number."""
         packed = self.bundle(slave)
-        if limits:
-            self._limits.replace(**limits)
+        limits = checked(limits) if limits else limits
         what = f"the input of call {self.position}"
         data = self.classes.attempt(lambda registry: codec.encode(value, what, registry))
         spool = self._directory.spool
@@ -122,6 +68,11 @@ class Calls:
         """The slave programs called so far."""
         return sorted({packed.slave for packed in self._bundles.values()})
 
+    @property
+    def modules(self) -> list[str]:
+        """The local modules of the slave programs called so far."""
+        return sorted({name for packed in self._bundles.values() for name in packed.modules})
+
     def back_to(self, position: int) -> None:
         """Unmake the calls from number *position* on; what made them did not finish."""
         self.position = position
@@ -142,8 +93,8 @@ class Calls:
     ) -> None:
         if recorded.slave != slave:
             difference = f"it called {recorded.slave} then, and {slave} now"
-        elif dict(recorded.limits) != {key: float(value) for key, value in limits.items()}:
-            difference = f"its limits were {dict(recorded.limits)} then, and are {dict(limits)} now"
+        elif recorded.limits != limits:
+            difference = f"its limits were {recorded.limits} then, and are {limits} now"
         elif not self._same_input(self._directory.spool.data(recorded), data):
             difference = "its input has another value now"
         else:

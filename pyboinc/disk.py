@@ -157,10 +157,17 @@ def _read_all(descriptor: int, size: int, limit: int) -> bytes:
 
 
 def move(step: str, source: Path | str, target: Path | str) -> None:
-    """Rename *source* to *target*; the caller syncs the directories, once for many."""
+    """Rename *source* to *target*; the caller syncs the directories, once for many.
+
+    ``FileNotFoundError`` passes through: the caller knows whether that may be.
+    """
     reach(step, source)
-    with _explained("move", source):
+    try:
         os.rename(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise explain("move", source, error) from error
 
 
 def remove(path: Path) -> None:

@@ -124,7 +124,7 @@ class Master:
     def __init__(self, path: Path, arguments: Mapping[str, Any]) -> None:
         self.settings = config.load(path, arguments=arguments, argv=sys.argv[1:])
         self.directory = JobDirectory(path)
-        self.calls = Calls(self.directory, self.settings.limits, tuple(self.settings.include))
+        self.calls = Calls(self.directory, self.settings.include)
         self.display = Display(self.settings)
         self.backend: Backend
         self.phase = 0
@@ -175,6 +175,7 @@ class Master:
         finally:
             _running.pop()
         record.slaves = sorted({*record.slaves, *self.calls.slaves})
+        record.modules = sorted({*record.modules, *self.calls.modules})
         record.files = digests(directory.path, record)
         directory.save(record)
         directory.spool.sync()
@@ -270,6 +271,7 @@ class Master:
                 self._stop_if_asked()
             if not arrivals:
                 self._wait()
+        self.backend.wait(0)
 
     def _outstanding(self) -> int:
         spool = self.directory.spool

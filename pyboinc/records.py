@@ -51,6 +51,38 @@ class SpooledCall:
     size: int
 
 
+def calls_from(log: AppendLog, position: int, first: int, last: int) -> Iterator[SpooledCall]:
+    """Yield the calls *first* <= sequence < *last* of a spool, the first at byte *position*."""
+    for sequence in range(first, last):
+        call = _call_at(log, position, sequence)
+        yield call
+        position = call.offset + call.size + 1
+
+
+def _call_at(log: AppendLog, position: int, sequence: int) -> SpooledCall:
+    """Parse the header at byte *position* of a spool."""
+    line = log.read(position, 512)
+    end = line.find(b"\n")
+    if end < 0:
+        line = log.read(position, _HEADER_LIMIT)
+        end = line.find(b"\n")
+    try:
+        found = json.loads(line[:end])
+        if found["call"] != sequence:
+            raise ValueError(found["call"])
+        what = found["slave"], found["bundle"], found["phase"], found["limits"]
+        return SpooledCall(sequence, *what, offset=position + end + 1, size=found["bytes"])
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(log, sequence) from None
+
+
+def _damaged(log: AppendLog, sequence: int) -> DirectoryDamaged:
+    return DirectoryDamaged(
+        f"{log.path} is damaged at call {sequence}; restore it from a backup, or start a new "
+        "batch with --fresh"
+    )
+
+
 class Spool:
     """The calls of a job directory, in the order they were made."""
 
@@ -100,13 +132,12 @@ class Spool:
         """
         del self._starts[:], self._phases[:]
         position = 0
-        for sequence in range(count):
-            header, data_at = self._header_at(position, sequence)
+        for call in calls_from(self._log, 0, 0, count):
             self._starts.append(position)
-            self._phases.append(header["phase"])
-            position = data_at + int(header["bytes"]) + 1
+            self._phases.append(call.phase)
+            position = call.offset + call.size + 1
         if position > self._log.size:
-            raise self._damaged(count - 1)
+            raise _damaged(self._log, count - 1)
         self._log.truncate(position)
 
     def forget_after(self, count: int) -> None:
@@ -123,47 +154,17 @@ class Spool:
         """Return how many calls were made in the phases up to *phase*."""
         return bisect_right(self._phases, phase)
 
+    def start_of(self, sequence: int) -> int:
+        """Return the byte at which the record of call *sequence* begins."""
+        return self._starts[sequence] if sequence < len(self._starts) else self._log.size
+
     def call(self, sequence: int) -> SpooledCall:
         """Return the record of call *sequence*."""
-        header, data_at = self._header_at(self._starts[sequence], sequence)
-        return SpooledCall(
-            sequence,
-            header["slave"],
-            header["bundle"],
-            header["phase"],
-            header["limits"],
-            data_at,
-            header["bytes"],
-        )
-
-    def calls(self, first: int, last: int) -> Iterator[SpooledCall]:
-        """Yield the records of the calls *first* <= sequence < *last*."""
-        return map(self.call, range(first, last))
+        return _call_at(self._log, self._starts[sequence], sequence)
 
     def data(self, call: SpooledCall) -> bytes:
         """Return the encoded input of *call*."""
         return self._log.read(call.offset, call.size)
-
-    def _header_at(self, position: int, sequence: int) -> tuple[dict[str, Any], int]:
-        """Parse the header at byte *position*; return it and where its input begins."""
-        line = self._log.read(position, 512)
-        end = line.find(b"\n")
-        if end < 0:
-            line = self._log.read(position, _HEADER_LIMIT)
-            end = line.find(b"\n")
-        try:
-            header: dict[str, Any] = json.loads(line[:end])
-            if header["call"] != sequence:
-                raise ValueError(header["call"])
-        except (ValueError, KeyError, TypeError):
-            raise self._damaged(sequence) from None
-        return header, position + end + 1
-
-    def _damaged(self, sequence: int) -> DirectoryDamaged:
-        return DirectoryDamaged(
-            f"{self._log.path} is damaged at call {sequence}; restore it from a backup, or start "
-            "a new batch with --fresh"
-        )
 
     def close(self) -> None:
         """Close the file."""

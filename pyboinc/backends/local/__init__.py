@@ -1,1 +1,267 @@
-"""The emulator."""
+"""The local emulator: a BOINC project on this computer, with real slave processes.
+
+This is the master's end.  The project itself runs in a process of its own
+(:mod:`pyboinc.backends.local.server`), keeps its rows in SQLite
+(:mod:`~pyboinc.backends.local.store`) by the rules of :mod:`pyboinc.project`
+(:mod:`~pyboinc.backends.local.emulator`), has hosts that fail as drawn
+(:mod:`~pyboinc.backends.local.hosts`, :mod:`~pyboinc.backends.local.runs`), and workers
+that run each instance as a process (:mod:`~pyboinc.backends.local.workers`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyboinc import errors
+from pyboinc.backends import Attempt, Counts, Failure
+from pyboinc.config import Settings
+from pyboinc.errors import BackendError, ConfigurationError
+from pyboinc.faults import format_faults
+from pyboinc.jobdir import JobDirectory
+
+_RESTARTS = 5
+"""How often a server that died is started again in one run of the master."""
+
+
+class LocalBackend:
+    """The emulated project of one job directory."""
+
+    def __init__(self, directory: JobDirectory, settings: Settings) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._isolation = _choose_isolation(settings.isolation)
+        self._database = directory.state / "local" / "project.sqlite"
+        self._batches: dict[str, int] = {}
+        self._server: subprocess.Popen[bytes] | None = None
+        self._text = b""
+        self._sent: list[dict[str, Any]] = []
+        self._acked = 0
+        self._started = False
+        self._deaths = 0
+        self._counts = Counts()
+        self.first_errors: list[str] = []
+
+    # Beginning a batch and making its jobs.
+
+    def begin_batch(self, token: str) -> str:
+        """Return the ID of the batch of *token*; begin it if there is none."""
+        if token not in self._batches:
+            from pyboinc.backends.local.store import Store
+
+            self._directory.make(self._database.parent)
+            store = Store(self._database)
+            self._batches[token] = store.batch(token)
+            store.close()
+        return str(self._batches[token])
+
+    def submit(self, first: int, last: int) -> None:
+        """Make jobs of the calls first <= sequence < last that have none; durable then."""
+        record = self._directory.record
+        assert record is not None
+        position = self._directory.spool.start_of(first)
+        self._ask({"submit": [first, last], "at": position, "limits": record.limits})
+
+    def start(self) -> None:
+        """Let the hosts begin."""
+        if not self._started:
+            self._started = True
+            self._ask({"start": True})
+
+    def reissue(self, sequences: Sequence[int]) -> None:
+        """Do these jobs again."""
+        self._ask({"reissue": list(sequences)})
+
+    def cancel(self) -> int:
+        """Cancel every unfinished job; return how many that were."""
+        before = self._look().unfinished(self._number())
+        self._ask({"cancel": True})
+        return len(before)
+
+    def accept_program(self, slave: str, digest: str) -> None:
+        """Let unfinished jobs of *slave* run the archive *digest* from now on."""
+        if self._database.exists() and self._number():
+            from pyboinc.backends.local.store import Store
+
+            store = Store(self._database)
+            store.set_bundle(self._number(), slave, digest)
+            store.close()
+
+    # Looking.
+
+    def counts(self) -> Counts:
+        """Say how far the batch is: from the server, or from the database if none runs."""
+        if self._server is not None or not self._database.exists():
+            return self._counts
+        store, batch = self._look(), self._number()
+        total, done, failed, retries = store.totals(batch)
+        running = min(store.running(batch), total - done - failed)
+        store.close()
+        return Counts(total, total - done - failed - running, running, done, failed, retries)
+
+    def describe(self, name: str) -> tuple[Attempt, ...]:
+        """Return the instances of job *name* that were sent, in order."""
+        from pyboinc.backends.local.store import attempts
+
+        store = self._look()
+        rows = store.named(name)
+        store.close()
+        return attempts(rows) if rows else ()
+
+    def failures(self) -> list[Failure]:
+        """Return the jobs that were given up."""
+        if not self._database.exists():
+            return []
+        from pyboinc.backends.local.emulator import failure_of
+
+        store = self._look()
+        failed = store.load(store.failed(self._number()))
+        store.close()
+        return [failure_of(rows) for rows in failed]
+
+    def _look(self) -> Any:
+        from pyboinc.backends.local.store import Store
+
+        return Store(self._database, read_only=True)
+
+    def _number(self) -> int:
+        record = self._directory.record
+        return int(record.batch) if record is not None and record.batch is not None else 0
+
+    # Talking with the server.
+
+    def wait(self, timeout: float) -> None:
+        """Return when there is news from the server, or after *timeout* seconds."""
+        if self._server is None:
+            self._start_server()
+        self._listen(timeout)
+
+    def _ask(self, command: dict[str, Any]) -> None:
+        """Give the server a command, and wait until it is done and durable."""
+        if self._server is None:
+            self._start_server()
+        self._sent.append(command)
+        self._tell(command)
+        while self._acked < len(self._sent):
+            self._listen(1.0)
+
+    def _tell(self, command: dict[str, Any]) -> None:
+        assert self._server is not None and self._server.stdin is not None
+        try:
+            self._server.stdin.write(json.dumps(command).encode() + b"\n")
+            self._server.stdin.flush()
+        except BrokenPipeError:
+            pass  # _listen finds that it has ended, and starts another one
+
+    def _listen(self, timeout: float) -> None:
+        assert self._server is not None and self._server.stdout is not None
+        pipe = self._server.stdout.fileno()
+        if not select.select([pipe], [], [], timeout)[0]:
+            return
+        data = os.read(pipe, 1 << 16)
+        if not data:
+            self._revive()
+            return
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            self._hear(json.loads(line))
+
+    def _hear(self, news: dict[str, Any]) -> None:
+        if "counts" in news:
+            total, done, failed, running, retries = news["counts"]
+            running = min(running, total - done - failed)
+            queued = total - done - failed - running
+            self._counts = Counts(total, queued, running, done, failed, retries)
+        if "ack" in news:
+            self._acked = news["ack"] + 1
+        self.first_errors += news.get("errors", ())
+        if "refused" in news:
+            self.close()
+            raise getattr(errors, news["kind"])(news["refused"])
+
+    def _revive(self) -> None:
+        """Start another server in the place of one that died; it goes on where that was."""
+        assert self._server is not None
+        status = self._server.wait()
+        self._deaths += 1
+        if self._deaths > _RESTARTS:
+            self.close()
+            raise BackendError(
+                f"the emulated project's server died {self._deaths} times (the last time with "
+                f"status {status}); what it said stands above; run the same command to go on"
+            )
+        pending = self._sent[self._acked :]
+        self.close()
+        self._start_server()
+        if self._started and {"start": True} not in pending:
+            pending.insert(0, {"start": True})
+        for command in pending:
+            self._sent.append(command)
+            self._tell(command)
+
+    def _start_server(self) -> None:
+        from pyboinc.backends.local.server import Options
+
+        record, settings = self._directory.record, self._settings
+        assert record is not None
+        options = Options(
+            directory=str(self._directory.path),
+            batch=self._batches[record.token],
+            seed=record.seed,
+            failure_rate=settings.failure_rate,
+            faults=format_faults(settings.fault),
+            latency=str(settings.latency),
+            hosts=settings.hosts,
+            workers=settings.workers,
+            isolation=self._isolation,
+            max_output=settings.max_output,
+            slaves=tuple(record.slaves),
+            modules=tuple(record.modules),
+        )
+        self._sent, self._acked, self._text = [], 0, b""
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "pyboinc.backends.local.server", options.as_json()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=_environment(),
+        )
+
+    def close(self) -> None:
+        """Stop the hosts; the batch can be continued later."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        for pipe in (server.stdin, server.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+        server.wait()
+        self._started = False
+
+
+def _environment() -> dict[str, str]:
+    """Return the server's environment: ours, with this very package to be found."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(errors.__file__)))
+    path = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, path]))}
+
+
+def _choose_isolation(wanted: str) -> Any:
+    """Return "fork" or "spawn" for this computer; raises :class:`ConfigurationError`."""
+    if sys.platform == "win32":
+        raise ConfigurationError(
+            "the local emulator does not run on Windows yet: it needs process groups and flock; "
+            "use Linux, macOS or the Windows Subsystem for Linux"
+        )
+    if wanted == "auto":
+        # Apple's frameworks do not survive a fork, and any import may load them.
+        return "spawn" if sys.platform == "darwin" else "fork"
+    return wanted

@@ -1,0 +1,355 @@
+"""The emulated project: its rows, what happens to them, and what is durable when.
+
+The rules are those of :mod:`pyboinc.project`; here are the database, the files, the queue
+of unsent results and the counts.  Everything that changes is gathered, and one
+:meth:`Emulator.commit` makes it durable: first the uploaded files, then the rows that tell
+of them, and only then are outcomes moved into new/.  A kill in between leaves either rows
+that do not know of a file yet, or files that :meth:`Emulator.recover` delivers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyboinc import codec
+from pyboinc.backends import Failure, failure_to_bytes
+from pyboinc.backends.local.store import Details, Rows, Store, Turn, attempts, workunit_id
+from pyboinc.backends.local.uploads import Uploads, digest
+from pyboinc.classes import Classes
+from pyboinc.errors import RejectedResult
+from pyboinc.limits import Limits
+from pyboinc.project import (
+    ErrorMask,
+    Output,
+    Report,
+    Result,
+    ServerState,
+    cancel,
+    create_workunit,
+    expire,
+    reissue,
+    report,
+    send,
+    settle,
+)
+from pyboinc.records import SpooledCall
+
+_KEPT_ROWS = 4096
+"""Workunits held in memory beside the running ones; the others are read when needed."""
+
+_REASONS = {
+    ErrorMask.COULDNT_SEND_RESULT: "couldn't send result",
+    ErrorMask.TOO_MANY_ERROR_RESULTS: "too many errors",
+    ErrorMask.TOO_MANY_SUCCESS_RESULTS: "too many results without consensus",
+    ErrorMask.TOO_MANY_TOTAL_RESULTS: "too many total results",
+    ErrorMask.CANCELLED: "cancelled",
+    ErrorMask.NO_CANONICAL_RESULT: "no canonical result",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many workunits there are, are good, have failed, and the instances made again."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    retries: int = 0
+
+
+class Emulator:
+    """One batch of the emulated project."""
+
+    def __init__(
+        self, batch: int, store: Store, uploads: Uploads, classes: Classes, max_output: int
+    ) -> None:
+        self.batch = batch
+        self.store = store
+        self.uploads = uploads
+        self.tally = Tally(*store.totals(batch))
+        self._classes = classes
+        self._max_output = max_output
+        self._clock_start = max(store.clock(), time.time()) - time.monotonic()
+        self._rows: dict[int, Rows] = {}
+        self._queue = list(store.unsent(batch))
+        heapq.heapify(self._queue)
+        self._changed: dict[int, Rows] = {}
+        self._changed_results: dict[tuple[int, int], Rows] = {}
+        self._deliveries: list[tuple[str, str]] = []
+        self._refused: set[Output] = set()
+
+    def now(self) -> float:
+        """Return the project's time (s): that of day when it started, monotonic since."""
+        return self._clock_start + time.monotonic()
+
+    # Rows: read when needed, kept while something is going on with them.
+
+    def rows(self, identifier: int) -> Rows:
+        """Return a workunit with its results."""
+        found = self._rows.get(identifier)
+        if found is None:
+            # The next ones in the queue will be wanted soon: one query for all of them.
+            near = [one[3] for one in self._queue[:64] if one[3] not in self._rows]
+            for one in self.store.load(list(dict.fromkeys([identifier, *near]))):
+                self._rows[one.workunit.id] = one
+            found = self._rows[identifier]
+        return found
+
+    def forget(self, identifier: int) -> None:
+        """Let go of a workunit with which nothing is going on, once it is written."""
+        rows = self._rows.get(identifier)
+        if rows is None or identifier in self._changed:
+            return
+        if not any(one.server_state in _OPEN for one in rows.results):
+            del self._rows[identifier]
+
+    def _update(self, rows: Rows, workunit: Any, results: Iterable[Result]) -> None:
+        """Take new rows, and note which of them have to be written."""
+        old = {id(one) for one in rows.results}
+        rows.results = tuple(results)
+        rows.workunit = workunit
+        self._changed[workunit.id] = rows
+        for one in rows.results:
+            if id(one) not in old:
+                self._changed_results[workunit.id, one.instance] = rows
+
+    def note_turn(self, rows: Rows, instance: int, turn: Turn) -> None:
+        """Keep what is known of how an instance ran."""
+        rows.turns[instance] = turn
+        self._changed_results[rows.workunit.id, instance] = rows
+
+    def settle(self, rows: Rows) -> None:
+        """Run the daemons on a workunit, and note what is to be delivered."""
+
+        def same(one: Output, other: Output) -> bool:
+            return one == other or self._same_content(rows, one, other)
+
+        before = len(rows.results)
+        failed_before = rows.workunit.delivered and not rows.workunit.succeeded
+        settled = settle(rows.workunit, rows.results, self.now(), valid=self._is_valid, same=same)
+        uploaded = [one for one in rows.results if one.output is not None]
+        self._update(rows, settled.workunit, settled.results)
+        for assimilation in settled.assimilations:
+            self.tally.failed -= failed_before
+            failed_before = assimilation.instance is None
+            self._assimilated(rows, assimilation.instance)
+        for one in settled.results[before:]:
+            self._made(rows, one, retry=one.instance >= rows.workunit.min_quorum)
+        for one in uploaded:
+            # The file deleter has been there; what is delivered is moved away before.
+            if rows.workunit.delivered and rows.workunit.canonical_instance != one.instance:
+                self.uploads.delete(one.name)
+
+    def _made(self, rows: Rows, result: Result, retry: bool) -> None:
+        workunit = rows.workunit
+        entry = (-workunit.priority, rows.details.sequence, result.instance, workunit.id)
+        heapq.heappush(self._queue, entry)
+        self.tally.retries += retry
+
+    def _is_valid(self, output: Output) -> bool:
+        return output is not None and output not in self._refused
+
+    def _same_content(self, rows: Rows, one: Output, other: Output) -> bool:
+        """Compare by value what differs in bytes: a set has no order, for example."""
+        a, b = self._content(rows, one), self._content(rows, other)
+        if a is None or b is None:
+            return False
+        return self._classes.attempt(lambda registry: codec.same_value(a, b, registry))
+
+    def _content(self, rows: Rows, output: Output) -> bytes | None:
+        for one in rows.results:
+            if one.output == output:
+                delivered = f"{rows.workunit.name}.out"
+                return self.uploads.read(one.name, delivered, self._max_output)
+        return None
+
+    def _assimilated(self, rows: Rows, instance: int | None) -> None:
+        """Note what the owner of a workunit is to be given, and count it."""
+        name = rows.workunit.name
+        if instance is not None:
+            self.tally.done += 1
+            self._deliveries.append((f"{name}_{instance}", f"{name}.out"))
+            return
+        self.tally.failed += 1
+        self.uploads.put(f"{name}.error", failure_to_bytes(failure_of(rows)))
+        self._deliveries.append((f"{name}.error", f"{name}.error"))
+
+    # What happens to workunits.
+
+    def create(self, calls: Iterable[SpooledCall], limits: Limits) -> None:
+        """Make workunits of calls; those that exist already are left as they are."""
+        now = self.now()
+        for call in calls:
+            own = limits.replace(**call.limits) if call.limits else limits
+            identifier = workunit_id(self.batch, call.sequence)
+            columns = own.workunit()
+            workunit = create_workunit(
+                identifier, f"{self.batch}_{call.sequence}", now, batch=self.batch, **_rules(columns)
+            )
+            where = call.sequence, call.slave, call.bundle, call.offset, call.size
+            rows = Rows(workunit, (), Details(*where, own.memory, own.disk), {})
+            if len(self._rows) < _KEPT_ROWS:
+                self._rows[identifier] = rows
+            self.tally.total += 1
+            self.settle(rows)
+
+    def take_unsent(self) -> tuple[Rows, Result] | None:
+        """Return the next unsent result of the queue, or None if there is none."""
+        while self._queue:
+            entry = heapq.heappop(self._queue)
+            rows = self.rows(entry[3])
+            for one in rows.results:
+                if one.instance == entry[2] and one.server_state == ServerState.UNSENT:
+                    return rows, one
+        return None
+
+    def send(self, rows: Rows, instance: int, host: str, turn: Turn) -> None:
+        """Note that an instance went to *host*."""
+        rows.turns[instance] = turn
+        self._update(rows, *send(rows.workunit, rows.results, instance, host, self.now()))
+
+    def begin_turn_again(self, rows: Rows, result: Result) -> None:
+        """Give an instance whose host restarted with the emulator a new deadline."""
+        now = self.now()
+        again = result.copy()
+        again.report_deadline = now + rows.workunit.delay_bound
+        workunit = rows.workunit.copy()
+        workunit.transition_time = again.report_deadline
+        results = [again if one is result else one for one in rows.results]
+        self._update(rows, workunit, results)
+
+    def upload(self, slot: str, result: str, wanted: bool = True) -> bytes | None:
+        """Take the output of a slot; return its digest, or None if there is none.
+
+        What does not load, or is no output of the program, will be refused by the validator.
+        """
+        try:
+            self.uploads.take(slot, result)
+        except FileNotFoundError:
+            return None
+        return self.look_at(result) if wanted else None
+
+    def look_at(self, result: str) -> bytes | None:
+        """Return the digest of an uploaded file, and remember if it does not load."""
+        data = self.uploads.read(result, "", self._max_output)
+        if data is None:
+            return None
+        output = digest(data)
+        budget = codec.Budget(bytes=self._max_output)
+        try:
+            self._classes.attempt(lambda registry: codec.decode(data, registry, budget))
+        except RejectedResult:
+            self._refused.add(output)
+        return output
+
+    def report(self, identifier: int, said: Report) -> bool:
+        """Take a host's report about a workunit; return whether it counted."""
+        rows = self.rows(identifier)
+        workunit, results, ignored = report(rows.workunit, rows.results, said, self.now())
+        self._update(rows, workunit, results)
+        self.settle(rows)
+        return not ignored
+
+    def expire(self, identifier: int, instance: int) -> None:
+        """Let the deadline of an instance of a workunit pass now."""
+        rows = self.rows(identifier)
+        now = self.now()
+        workunit, results = expire(rows.workunit, rows.results, [instance], now - 1.0)
+        workunit = workunit.copy()
+        workunit.transition_time = now
+        self._update(rows, workunit, results)
+        self.settle(rows)
+
+    def cancel(self) -> int:
+        """Cancel every unfinished workunit; return how many."""
+        identifiers = self.store.unfinished(self.batch)
+        for identifier in identifiers:
+            rows = self.rows(identifier)
+            self._update(rows, *cancel(rows.workunit, rows.results, self.now()))
+            self.settle(rows)
+        return len(identifiers)
+
+    def reissue(self, sequences: Sequence[int]) -> None:
+        """Do finished workunits again."""
+        for sequence in sequences:
+            rows = self.rows(workunit_id(self.batch, sequence))
+            if not rows.workunit.finished:
+                continue
+            if rows.workunit.succeeded:
+                self.tally.done -= 1
+            else:
+                self.tally.failed -= 1
+            self._update(rows, *reissue(rows.workunit, rows.results, self.now()))
+            self.settle(rows)
+
+    # What is durable.
+
+    def commit(self) -> bool:
+        """Make everything that happened durable and deliver outcomes; False if nothing had."""
+        if not self._changed and not self._changed_results:
+            return False
+        self.uploads.sync()
+        self.store.write(self._changed.values(), self._results_to_write(), self.now())
+        changed, self._changed = self._changed, {}
+        self._changed_results = {}
+        self.uploads.deliver(self._deliveries)
+        self._deliveries = []
+        for identifier in changed:
+            self.forget(identifier)
+        return True
+
+    def _results_to_write(self) -> Iterator[tuple[Rows, Result]]:
+        for (_, instance), rows in self._changed_results.items():
+            yield rows, next(one for one in rows.results if one.instance == instance)
+
+    def recover(self) -> list[tuple[Rows, Result]]:
+        """Deliver what a killed server left; return the instances that it left running."""
+        left = []
+        for name in self.uploads.names():
+            workunit, _, rest = name.rpartition("." if name.endswith(".error") else "_")
+            rows = self._named(workunit)
+            if rows is None or not rows.workunit.delivered:
+                continue
+            if rest == "error" or rest == str(rows.workunit.canonical_instance):
+                there = f"{workunit}.error" if rest == "error" else f"{workunit}.out"
+                left.append((name, there))
+            else:
+                self.uploads.delete(name)
+        self.uploads.deliver(left)
+        running = [self.rows(one) for one in self.store.in_progress(self.batch)]
+        return [(rows, one) for rows in running for one in rows.results if _runs(one)]
+
+    def _named(self, workunit: str) -> Rows | None:
+        batch, _, sequence = workunit.partition("_")
+        if batch != str(self.batch) or not sequence.isdigit():
+            return None
+        return self.store.named(workunit)
+
+
+_OPEN = (ServerState.UNSENT, ServerState.IN_PROGRESS)
+
+
+def _runs(result: Result) -> bool:
+    return result.server_state == ServerState.IN_PROGRESS
+
+
+def _rules(columns: dict[str, float | int]) -> dict[str, Any]:
+    """Return what of a workunit's limits the project's rules look at."""
+    return {name: value for name, value in columns.items() if not name.startswith("rsc_")}
+
+
+def failure_of(rows: Rows) -> Failure:
+    """Return a failed workunit as its owner is told of it."""
+    mask = rows.workunit.error_mask
+    reasons = [text for bit, text in _REASONS.items() if mask & bit]
+    return Failure(
+        index=rows.details.sequence,
+        name=rows.workunit.name,
+        reason=", ".join(reasons) or "given up",
+        error_mask=int(mask),
+        attempts=attempts(rows),
+    )

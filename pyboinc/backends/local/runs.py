@@ -1,0 +1,351 @@
+"""Instances on their way through the emulated hosts: started, hit by faults, reported.
+
+A host gets an instance, a worker runs it in a slot, and what comes back is reported:
+at once, late, twice, never, or as something else than it was, as :class:`Plan` says.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from pyboinc.backends.local.emulator import Emulator
+from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
+from pyboinc.backends.local.store import Rows, Turn
+from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
+from pyboinc.disk import AppendLog
+from pyboinc.faults import FaultPlan, Kind, garbage
+from pyboinc.project import ClientState, Report, Result
+
+_SHORT = 0.1
+"""Seconds: while instances are shorter than this, workers get some in advance."""
+
+_AHEAD = 4
+"""How many instances a worker has, at most, while they are short."""
+
+_DEATHS = 3
+"""An instance under which the worker dies so often is reported as failed."""
+
+_OUTAGE = 0.5
+"""Seconds that an injected outage of the server takes."""
+
+_EXIT_STATUS = {"memory limit": 198, "disk limit": 196, "killed": 203, "stderr flood": 196}
+"""BOINC's exit statuses for what a client ends (lib/error_numbers.h)."""
+
+_STDERR_LIMIT = 1 << 16
+
+
+@dataclass(slots=True)
+class Turned:
+    """An instance that a worker has."""
+
+    workunit: int
+    instance: int
+    plan: Plan
+    worker: int
+    slot: int
+    run: Run
+    given_up: bool = False
+    restarting: bool = False
+    deaths: int = 0
+
+
+class Runs:
+    """The workers, the slots, and the instances in them."""
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        hosts: Hosts,
+        faults: FaultPlan,
+        state: Path,
+        spool: AppendLog,
+        workers: int,
+        isolation: Isolation,
+        preload: Sequence[str],
+        max_output: int,
+    ) -> None:
+        self._emulator = emulator
+        self._hosts = hosts
+        self._faults = faults
+        self._slots = os.fspath(state / "local" / "slots")
+        self._bundles = os.fspath(state / "bundles")
+        self._spool = spool
+        self._max_output = max_output
+        self._new_worker = lambda: Worker(isolation, preload)
+        self.workers = [self._new_worker() for _ in range(workers)]
+        self._load = [0] * workers
+        self._turns: dict[str, Turned] = {}
+        self._free: list[int] = []
+        self._used = 0
+        self._resumed: list[tuple[Rows, Result]] = []
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._mean = 0.0
+        self._reports = 0
+        self._outage_until = 0.0
+        self.first_errors: list[str] = []
+        self._errors_seen: set[str] = set()
+
+    @property
+    def running(self) -> int:
+        """How many instances workers have."""
+        return len(self._turns)
+
+    def resume(self, left: Sequence[tuple[Rows, Result]]) -> None:
+        """Take over the instances that a killed emulator left running, in their slots."""
+        self._resumed = list(left)
+        slots = {rows.turns[one.instance].slot for rows, one in left if one.instance in rows.turns}
+        taken = {slot for slot in slots if slot is not None}
+        self._used = max(taken, default=-1) + 1
+        self._free = [slot for slot in range(self._used) if slot not in taken]
+
+    # Time.
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do *action* when so many seconds have passed."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), action))
+
+    def timeout(self, most: float) -> float:
+        """Return how long nothing is due, *most* at most (s)."""
+        if not self._timers:
+            return most
+        return max(0.0, min(most, self._timers[0][0] - time.monotonic()))
+
+    def pass_time(self) -> None:
+        """Do what is due."""
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+    # Starting.
+
+    def fill(self) -> None:
+        """Give the workers instances for as long as they have room and there are any."""
+        if time.monotonic() < self._outage_until:
+            return
+        most = _AHEAD if self._mean < _SHORT else 1
+        while (worker := self._least_loaded()) is not None and self._load[worker] < most:
+            if self._resumed:
+                self._go_on(worker, *self._resumed.pop())
+            elif (unsent := self._emulator.take_unsent()) is not None:
+                self._begin(worker, *unsent)
+            else:
+                return
+
+    def _least_loaded(self) -> int | None:
+        return min(range(len(self._load)), key=self._load.__getitem__, default=None)
+
+    def _begin(self, worker: int, rows: Rows, result: Result) -> None:
+        taken = [one.host for one in rows.results]
+        plan = self._hosts.plan(rows.details.sequence, result.instance, taken)
+        slot = self._free.pop() if self._free else self._new_slot()
+        turn = Turn(slot, python=PYTHON, platform=PLATFORM)
+        self._emulator.send(rows, result.instance, plan.host, turn)
+        self._start(worker, rows, result.instance, plan, slot, resume=False)
+
+    def _go_on(self, worker: int, rows: Rows, result: Result) -> None:
+        """Start an instance again whose host restarted together with the emulator."""
+        taken = [one.host for one in rows.results if one is not result]
+        plan = self._hosts.plan(rows.details.sequence, result.instance, taken)
+        turn = rows.turns.get(result.instance) or Turn()
+        if turn.slot is None:
+            turn.slot = self._free.pop() if self._free else self._new_slot()
+        self._emulator.begin_turn_again(rows, result)
+        self._emulator.note_turn(rows, result.instance, turn)
+        self._start(worker, rows, result.instance, plan, turn.slot, resume=True)
+
+    def _new_slot(self) -> int:
+        self._used += 1
+        return self._used - 1
+
+    def _start(
+        self, worker: int, rows: Rows, instance: int, plan: Plan, slot: int, resume: bool
+    ) -> None:
+        details = rows.details
+        run = Run(
+            name=f"{rows.workunit.name}_{instance}",
+            slot=f"{self._slots}/{slot}",
+            archive=f"{self._bundles}/{details.bundle}.zip",
+            slave=details.slave,
+            input=self._spool.read(details.offset, details.size),
+            time_limit=rows.workunit.delay_bound,
+            memory=details.memory,
+            disk=details.disk,
+            max_output=self._max_output,
+            resume=resume,
+            fault=plan.slave_fault,
+            salt=(details.sequence << 8) + instance,
+        )
+        turn = self._turns[run.name] = Turned(rows.workunit.id, instance, plan, worker, slot, run)
+        self._load[worker] += 1
+        self.workers[worker].start(run)
+        self._plan_faults(turn)
+
+    def _plan_faults(self, turn: Turned) -> None:
+        if turn.plan.ending is Kind.HANG:
+            self.after(turn.plan.fault_delay, lambda: self._give_up(turn))
+        if turn.plan.restart:
+            self.after(0.02, lambda: self._restart_host(turn, 10))
+        if turn.plan.suspend:
+            self.after(0.01, lambda: self._suspend(turn))
+
+    def _restart_host(self, turn: Turned, looks: int) -> None:
+        """Restart the host when the slave has saved a checkpoint, or after some looks."""
+        if self._turns.get(turn.run.name) is not turn:
+            return
+        if looks and not os.path.exists(f"{turn.run.slot}/checkpoint"):
+            self.after(0.02, lambda: self._restart_host(turn, looks - 1))
+            return
+        turn.restarting = True
+        self.workers[turn.worker].kill(turn.run.name)
+
+    def _suspend(self, turn: Turned) -> None:
+        if self._turns.get(turn.run.name) is turn:
+            self.workers[turn.worker].suspend(turn.run.name)
+            self.after(0.1, lambda: self.workers[turn.worker].resume(turn.run.name))
+
+    def _give_up(self, turn: Turned) -> None:
+        """Let the deadline of an instance pass that will not be heard of in time."""
+        turn.given_up = True
+        self._emulator.expire(turn.workunit, turn.instance)
+        if turn.run.name in self._turns:
+            self.workers[turn.worker].kill(turn.run.name)
+
+    # Ending.
+
+    def collect(self, worker: int) -> None:
+        """Take what a worker reports."""
+        for ended in self.workers[worker].reports():
+            turn = self._turns.get(ended.name)
+            if turn is not None:
+                self._ended(turn, ended)
+        if not self.workers[worker].alive():
+            self.workers[worker].close()
+            self.workers[worker] = self._new_worker()
+
+    def _ended(self, turn: Turned, ended: Ended) -> None:
+        if self._runs_again(turn, ended):
+            return
+        del self._turns[ended.name]
+        self._load[turn.worker] -= 1
+        self._mean += 0.1 * (ended.elapsed - self._mean)
+        if not turn.given_up:
+            self._host_says(turn, ended)
+        self._free.append(turn.slot)
+
+    def _runs_again(self, turn: Turned, ended: Ended) -> bool:
+        """Whether the host goes on with the instance after a restart of its own."""
+        if ended.reason == "worker died":
+            turn.deaths += 1
+            again = turn.deaths < _DEATHS
+        else:
+            again = turn.restarting and ended.reason == "killed" and not turn.given_up
+        turn.restarting = False
+        if again:
+            turn.run.resume = True
+            if not self.workers[turn.worker].alive():
+                self.workers[turn.worker].close()
+                self.workers[turn.worker] = self._new_worker()
+            self.workers[turn.worker].start(turn.run)
+        return again
+
+    def _host_says(self, turn: Turned, ended: Ended) -> None:
+        """Let the host report, or whatever it does instead."""
+        plan = turn.plan
+        self._note(turn, ended)
+        if plan.ending in (Kind.VANISH, Kind.HANG) or ended.reason == "time limit":
+            delay = plan.fault_delay if plan.ending is Kind.VANISH else 0.0
+            self.after(delay, lambda: self._emulator.expire(turn.workunit, turn.instance))
+            return
+        said = self._report_of(turn, ended)
+        if plan.ending is Kind.LATE:
+            self.after(plan.fault_delay, lambda: self._emulator.expire(turn.workunit, turn.instance))
+            self.after(2 * plan.fault_delay, lambda: self._report(turn, said))
+        elif plan.latency:
+            self.after(plan.latency, lambda: self._report(turn, said))
+        else:
+            self._report(turn, said)
+
+    def _report(self, turn: Turned, said: Report) -> None:
+        self._emulator.report(turn.workunit, said)
+        if turn.plan.duplicate:
+            self._emulator.report(turn.workunit, said)
+        self._reports += 1
+        if self._faults.strikes(Kind.SERVER_OUTAGE, "report", self._reports):
+            self._outage_until = time.monotonic() + _OUTAGE
+
+    def _report_of(self, turn: Turned, ended: Ended) -> Report:
+        instance, kind = turn.instance, turn.plan.ending
+        if ended.reason == "output too big":
+            return Report.error(instance, 0, ClientState.UPLOAD_FAILED)
+        if ended.reason is not None:
+            return Report.error(instance, _EXIT_STATUS.get(ended.reason, 1))
+        if ended.exit_status:
+            return Report.error(instance, ended.exit_status)
+        if kind is Kind.GARBAGE:
+            return self._garbage(turn)
+        output = self._emulator.upload(turn.run.slot, turn.run.name, kind is not Kind.LOST_UPLOAD)
+        return Report.success(instance, output)
+
+    def _garbage(self, turn: Turned) -> Report:
+        """Upload garbage in the place of the output; too much of it is refused at once."""
+        name, sequence = turn.run.name, self._emulator.rows(turn.workunit).details.sequence
+        self._emulator.upload(turn.run.slot, name, wanted=False)
+        output = self._emulator.uploads.read(name, "", self._max_output) or b""
+        data = garbage(self._faults.seed, sequence, turn.instance, output, self._max_output)
+        if len(data) > self._max_output:
+            self._emulator.uploads.delete(name)
+            return Report.error(turn.instance, 0, ClientState.UPLOAD_FAILED)
+        self._emulator.uploads.put(name, data)
+        return Report.success(turn.instance, self._emulator.look_at(name))
+
+    def _note(self, turn: Turned, ended: Ended) -> None:
+        """Keep how the instance ran, and what it wrote to stderr."""
+        rows = self._emulator.rows(turn.workunit)
+        known = rows.turns[turn.instance]
+        known.elapsed, known.signal = ended.elapsed, int(ended.signal and ended.reason is None)
+        known.stderr = self._stderr(turn, ended)
+        self._emulator.note_turn(rows, turn.instance, known)
+
+    def _stderr(self, turn: Turned, ended: Ended) -> str:
+        try:
+            with open(f"{turn.run.slot}/stderr.txt", "rb") as file:
+                text = file.read(_STDERR_LIMIT).decode("utf-8", "replace")
+        except FileNotFoundError:
+            text = ""
+        if ended.reason:
+            text += f"ended by the emulated client: {ended.reason}\n"
+        elif ended.signal:
+            text += f"ended by signal {ended.exit_status}\n"
+        if (ended.exit_status or ended.reason) and turn.plan.slave_fault is None:
+            self._notice(text, turn)
+        return text
+
+    def _notice(self, text: str, turn: Turned) -> None:
+        """Remember the first error of each kind that was not injected, for the display."""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        cause = lines[-1] if lines else "failed without a word"
+        if cause not in self._errors_seen and len(self._errors_seen) < 20:
+            self._errors_seen.add(cause)
+            self.first_errors.append(f"{turn.run.name}: {cause}")
+
+    def kill(self, name: str) -> None:
+        """End an instance that is not wanted any more."""
+        if name in self._turns:
+            self._turns[name].given_up = True
+            self.workers[self._turns[name].worker].kill(name)
+
+    def kill_all(self) -> None:
+        """End every instance: the batch was cancelled."""
+        for name in list(self._turns):
+            self.kill(name)
+
+    def close(self) -> None:
+        """Stop the workers; what they ran goes on when the emulator is started again."""
+        for worker in self.workers:
+            worker.close()

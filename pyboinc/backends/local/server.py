@@ -1,0 +1,262 @@
+"""The emulated project's server: a process of its own beside the master.
+
+It works while the master handles, as a real project does, and ends when the master ends,
+however that ends: its standard input is a pipe from the master.  Commands come in there,
+a line of JSON each, and news goes out on its standard output:
+
+    {"submit": [0, 100], "at": 0, "limits": {...}}   make workunits of calls in the spool
+    {"reissue": [17]}   {"cancel": true}   {"start": true}   {"stop": true}
+
+    {"ack": N}              the N-th command is done and durable
+    {"refused": "...", "kind": "ConfigurationError"}   it can not be done, ever
+    {"counts": [total, done, failed, running, retries], "errors": [...]}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pyboinc import bundle, disk
+from pyboinc.backends.local.emulator import Emulator
+from pyboinc.backends.local.hosts import Hosts
+from pyboinc.backends.local.runs import Runs
+from pyboinc.backends.local.store import Store
+from pyboinc.backends.local.uploads import Uploads
+from pyboinc.backends.local.workers import Isolation
+from pyboinc.classes import Classes
+from pyboinc.errors import PyboincError
+from pyboinc.faults import FaultPlan, parse_faults
+from pyboinc.latency import Latency
+from pyboinc.limits import Limits
+from pyboinc.records import AppendLog, calls_from
+
+_AT_A_TIME = 250
+"""Workunits made before the workers are looked after again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a server is started with, as JSON on its command line."""
+
+    directory: str
+    batch: int
+    seed: int
+    failure_rate: float
+    faults: str
+    latency: str
+    hosts: int
+    workers: int
+    isolation: Isolation
+    max_output: int
+    slaves: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    def as_json(self) -> str:
+        """Return the text that :meth:`from_json` reads."""
+        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Options:
+        """Read what :meth:`as_json` wrote."""
+        return cls(**json.loads(text))
+
+
+class Server:
+    """The loop: commands, reports, deadlines, one commit for all of them, new instances."""
+
+    def __init__(self, options: Options, commands: int, news: int) -> None:
+        directory = Path(options.directory)
+        state = directory / ".pyboinc"
+        self._options = options
+        self._commands, self._news = commands, news
+        self._lock = _own_lock(state / "local" / "lock")
+        faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
+        self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
+        classes = Classes(directory)
+        classes.add(options.modules)
+        uploads = Uploads(state / "local" / "upload", directory / "new", directory / "old")
+        store = Store(state / "local" / "project.sqlite")
+        self._spool = AppendLog(state / "spool")
+        self._emulator = Emulator(options.batch, store, uploads, classes, options.max_output)
+        self._make_runs: Callable[[], Runs] = lambda: Runs(
+            self._emulator,
+            self._hosts,
+            faults,
+            state,
+            self._spool,
+            options.workers,
+            options.isolation,
+            _to_preload(directory, options.slaves),
+            options.max_output,
+        )
+        self._runs: Runs | None = None
+        self._text = b""
+        self._acks: list[int] = []
+        self._heard = 0
+        self._making: deque[tuple[int, Iterator[object]]] = deque()
+        self._told: dict[str, Any] = {}
+
+    def serve(self) -> None:
+        """Serve until the master ends or says stop."""
+        self._left = self._emulator.recover()
+        going_on = True
+        while going_on:
+            if self._runs is not None:
+                self._runs.fill()
+            going_on = self._wait()
+            if self._runs is not None:
+                self._runs.pass_time()
+            self._make_some()
+            self._emulator.commit()
+            self._tell()
+        if self._runs is not None:
+            self._runs.close()
+        self._emulator.store.close()
+
+    def _wait(self) -> bool:
+        """Wait for a command or a report and take it; False when the master has ended."""
+        workers = self._runs.workers if self._runs is not None else []
+        places = {worker.fileno(): index for index, worker in enumerate(workers)}
+        timeout = self._runs.timeout(1.0) if self._runs is not None else 1.0
+        if self._making:
+            timeout = 0.0
+        ready, _, _ = select.select([self._commands, *places], [], [], timeout)
+        going_on = True
+        for descriptor in ready:
+            if descriptor == self._commands:
+                going_on = self._read_commands()
+            elif self._runs is not None:
+                self._runs.collect(places[descriptor])
+        return going_on
+
+    def _read_commands(self) -> bool:
+        data = os.read(self._commands, 1 << 16)
+        *lines, self._text = (self._text + data).split(b"\n")
+        going_on = bool(data)
+        for line in lines:
+            number, self._heard = self._heard, self._heard + 1
+            going_on = self._obey(number, json.loads(line)) and going_on
+        return going_on
+
+    def _obey(self, number: int, command: dict[str, Any]) -> bool:
+        match command:
+            case {"submit": [first, last], "at": position, "limits": limits}:
+                self._submit(number, first, last, position, Limits(**limits))
+                return True
+            case {"reissue": sequences}:
+                self._emulator.reissue(sequences)
+            case {"cancel": True}:
+                self._emulator.cancel()
+                if self._runs is not None:
+                    self._runs.kill_all()
+            case {"start": True}:
+                self._start()
+            case _:
+                return False
+        self._acks.append(number)
+        return True
+
+    def _start(self) -> None:
+        if self._runs is None:
+            self._runs = self._make_runs()
+            self._runs.resume(self._left)
+
+    def _submit(self, number: int, first: int, last: int, position: int, limits: Limits) -> None:
+        """Make workunits of the calls that have none, a few at a time."""
+        existing = self._emulator.store.existing(self._options.batch, first, last)
+
+        def make() -> Iterator[object]:
+            for call in calls_from(self._spool, position, first, last):
+                if call.sequence not in existing:
+                    own = limits.replace(**call.limits) if call.limits else limits
+                    self._hosts.check_quorum(own.quorum)
+                    self._emulator.create([call], limits)
+                yield None
+
+        self._making.append((number, make()))
+
+    def _make_some(self) -> None:
+        if not self._making:
+            return
+        number, making = self._making[0]
+        for _ in range(_AT_A_TIME):
+            if next(making, self) is self:
+                self._making.popleft()
+                self._acks.append(number)
+                break
+
+    def _tell(self) -> None:
+        """Tell the master what is new; called after a commit only."""
+        tally = self._emulator.tally
+        running = self._runs.running if self._runs is not None else 0
+        counts = [tally.total, tally.done, tally.failed, running, tally.retries]
+        news: dict[str, Any] = {} if counts == self._told.get("counts") else {"counts": counts}
+        self._told = {"counts": counts}
+        if self._runs is not None and self._runs.first_errors:
+            news["errors"], self._runs.first_errors = self._runs.first_errors, []
+        if self._acks:
+            news["ack"], self._acks = self._acks[-1], []
+        if news:
+            self._say(news)
+
+    def refuse(self, error: PyboincError) -> None:
+        """Tell the master why the server can not go on."""
+        self._say({"refused": str(error), "kind": type(error).__name__})
+
+    def _say(self, news: dict[str, Any]) -> None:
+        try:
+            os.write(self._news, json.dumps(news).encode() + b"\n")
+        except BrokenPipeError:
+            pass  # the master has ended; the next read of commands says so
+
+
+def _own_lock(path: Path) -> int:
+    """Wait until no other server works here: an earlier one may still be ending."""
+    import fcntl
+
+    disk.make_directory(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def _to_preload(directory: Path, slaves: tuple[str, ...]) -> list[str]:
+    """Return the modules, not the user's own, that slaves import: a warm server has them."""
+    names: dict[str, None] = {}
+    for slave in slaves:
+        try:
+            packed = bundle.pack(directory, slave)
+        except PyboincError:
+            continue  # it was changed since; the archive made then is what runs
+        names.update(dict.fromkeys((*packed.stdlib, *packed.external)))
+    return list(names)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server; news goes to the original standard output, prints to stderr."""
+    news = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        server = Server(Options.from_json(arguments[0]), 0, news)
+    except PyboincError as error:
+        line = {"refused": str(error), "kind": type(error).__name__}
+        os.write(news, json.dumps(line).encode() + b"\n")
+        return 1
+    try:
+        server.serve()
+    except PyboincError as error:
+        server.refuse(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

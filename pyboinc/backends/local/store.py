@@ -1,0 +1,352 @@
+"""The emulated project's database: the rows of its workunits and results, in SQLite.
+
+One writer, the project's server process; others may read beside it (write-ahead log).
+A commit is durable when it returns: one fsync for however many rows are in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pyboinc.backends import Attempt
+from pyboinc.errors import BackendError, DirectoryDamaged
+from pyboinc.project import (
+    Outcome,
+    Result,
+    Results,
+    ServerState,
+    ValidateState,
+    Workunit,
+)
+
+_WORKUNIT_COLUMNS = [field.name for field in fields(Workunit)]
+_RESULT_COLUMNS = [field.name for field in fields(Result) if field.name != "workunit_name"]
+_DETAIL_COLUMNS = ["sequence", "slave", "bundle", "offset", "size", "memory", "disk"]
+_TURN_COLUMNS = ["slot", "signal", "elapsed", "stderr", "python", "platform"]
+
+_SCHEMA = f"""
+create table if not exists project (version integer, clock real);
+create table if not exists batch (id integer primary key autoincrement, token text unique);
+create table if not exists workunit (
+    id integer primary key, name text,
+    {", ".join(_WORKUNIT_COLUMNS[2:])}, {", ".join(_DETAIL_COLUMNS)}
+);
+create table if not exists result (
+    {", ".join(_RESULT_COLUMNS)}, {", ".join(_TURN_COLUMNS)},
+    primary key (workunit, instance)
+) without rowid;
+"""
+
+VERSION = 1
+
+
+@dataclass(slots=True)
+class Details:
+    """What the emulator knows of a workunit beside BOINC's columns.
+
+    Its number in the batch, its slave's program and archive, where its input lies in the
+    spool, and what it may use (bytes).
+    """
+
+    sequence: int
+    slave: str
+    bundle: str
+    offset: int
+    size: int
+    memory: float
+    disk: float
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the emulator knows of a result beside BOINC's columns: where and how it ran."""
+
+    slot: int | None = None
+    signal: int = 0
+    elapsed: float = 0.0
+    stderr: str = ""
+    python: str = ""
+    platform: str = ""
+
+
+@dataclass(slots=True)
+class Rows:
+    """A workunit with its results and what is known of each, as the server holds them."""
+
+    workunit: Workunit
+    results: Results
+    details: Details
+    turns: dict[int, Turn]
+
+
+def _upsert(table: str, columns: Sequence[str]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"insert or replace into {table} ({', '.join(columns)}) values ({marks})"
+
+
+_PUT_WORKUNIT = _upsert("workunit", [*_WORKUNIT_COLUMNS, *_DETAIL_COLUMNS])
+_PUT_RESULT = _upsert("result", [*_RESULT_COLUMNS, *_TURN_COLUMNS])
+_GET_WORKUNIT = f"select {', '.join([*_WORKUNIT_COLUMNS, *_DETAIL_COLUMNS])} from workunit"
+_GET_RESULT = f"select {', '.join([*_RESULT_COLUMNS, *_TURN_COLUMNS])} from result"
+
+
+class Store:
+    """The database in one file; *read_only* for those who look on while a server runs."""
+
+    def __init__(self, path: Path, read_only: bool = False) -> None:
+        self.path = path
+        mode = "ro" if read_only else "rwc"
+        try:
+            self._database = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30
+            )
+            if not read_only:
+                self._prepare()
+            (version,) = self._database.execute("select version from project").fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        if version != VERSION:
+            raise DirectoryDamaged(
+                f"{path} was written by another version of PyBOINC ({version}, this one knows "
+                f"{VERSION}); use that version, or remove the batch with pyboinc clean"
+            )
+
+    def _prepare(self) -> None:
+        database = self._database
+        database.execute("pragma journal_mode = wal")
+        database.execute("pragma synchronous = full")
+        database.executescript(_SCHEMA)
+        if database.execute("select count(*) from project").fetchone() == (0,):
+            database.execute("insert into project values (?, 0)", (VERSION,))
+
+    def _unusable(self, error: sqlite3.Error) -> BackendError | DirectoryDamaged:
+        if isinstance(error, sqlite3.OperationalError):
+            return BackendError(
+                f"the emulated project's database {self.path} can not be used: {error}; mend that "
+                "(is the disk full or read-only?) and run the same command"
+            )
+        return DirectoryDamaged(
+            f"the emulated project's database {self.path} is damaged: {error}; restore it from a "
+            "backup, or remove the batch with pyboinc clean"
+        )
+
+    def batch(self, token: str) -> int:
+        """Return the ID of the batch of this token; begin it if there is none."""
+        self._database.execute("insert or ignore into batch (token) values (?)", (token,))
+        found = self._database.execute("select id from batch where token = ?", (token,)).fetchone()
+        return int(found[0])
+
+    def clock(self) -> float:
+        """Return the project's time at the last commit (s), 0 if there was none."""
+        return float(self._database.execute("select clock from project").fetchone()[0])
+
+    def write(
+        self, rows: Iterable[Rows], turns: Iterable[tuple[Rows, Result]], clock: float
+    ) -> None:
+        """Write workunits and single results in one transaction; durable when it returns."""
+        try:
+            self._database.execute("begin immediate")
+            self._database.executemany(_PUT_WORKUNIT, map(_workunit_values, rows))
+            self._database.executemany(_PUT_RESULT, (_result_values(*one) for one in turns))
+            self._database.execute("update project set clock = ?", (clock,))
+            self._database.execute("commit")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def existing(self, batch: int, first: int, last: int) -> set[int]:
+        """Return which sequence numbers first <= n < last have a workunit already."""
+        found = self._database.execute(
+            "select sequence from workunit where id >= ? and id < ?",
+            (workunit_id(batch, first), workunit_id(batch, last)),
+        )
+        return {row[0] for row in found}
+
+    def load(self, ids: Sequence[int]) -> list[Rows]:
+        """Return the workunits of these IDs with their results."""
+        where = f"({','.join(map(str, ids))})"
+        found: dict[int, Rows] = {}
+        for row in self._database.execute(f"{_GET_WORKUNIT} where id in {where}"):
+            split = len(_WORKUNIT_COLUMNS)
+            found[row[0]] = Rows(Workunit(*row[:split]), (), Details(*row[split:]), {})
+        results = f"{_GET_RESULT} where workunit in {where} order by workunit, instance"
+        split = len(_RESULT_COLUMNS)
+        for row in self._database.execute(results):
+            owner = found[row[0]]
+            owner.results += (Result(row[0], owner.workunit.name, *row[1:split]),)
+            owner.turns[row[1]] = Turn(*row[split:])
+        return [found[one] for one in ids if one in found]
+
+    def unsent(self, batch: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield (minus priority, sequence, instance, workunit ID) of every unsent result."""
+        return self._database.execute(
+            "select -w.priority, w.sequence, r.instance, w.id from result r join workunit w "
+            "on w.id = r.workunit where r.server_state = ? and w.batch = ?",
+            (int(ServerState.UNSENT), batch),
+        )
+
+    def in_progress(self, batch: int) -> list[int]:
+        """Return the IDs of workunits that a stopped server left with an instance running."""
+        found = self._database.execute(
+            "select distinct w.id from workunit w join result r on r.workunit = w.id "
+            "where w.batch = ? and r.server_state = ? order by w.id",
+            (batch, int(ServerState.IN_PROGRESS)),
+        )
+        return [row[0] for row in found]
+
+    def unfinished(self, batch: int) -> list[int]:
+        """Return the IDs of workunits with neither a canonical result nor an error mask."""
+        found = self._database.execute(
+            "select id from workunit where batch = ? and canonical_instance is null "
+            "and error_mask = 0 order by id",
+            (batch,),
+        )
+        return [row[0] for row in found]
+
+    def totals(self, batch: int) -> tuple[int, int, int, int]:
+        """Return how many workunits there are, are good, have failed, and the retries."""
+        total, done, failed = self._database.execute(
+            "select count(*), count(canonical_instance), "
+            "coalesce(sum(canonical_instance is null and error_mask != 0), 0) "
+            "from workunit where batch = ?",
+            (batch,),
+        ).fetchone()
+        (retries,) = self._database.execute(
+            "select count(*) from result r join workunit w on w.id = r.workunit "
+            "where w.batch = ? and r.instance >= w.min_quorum",
+            (batch,),
+        ).fetchone()
+        return total, done, failed, retries
+
+    def running(self, batch: int) -> int:
+        """Return how many workunits have an instance in progress."""
+        (running,) = self._database.execute(
+            "select count(distinct w.id) from workunit w join result r on r.workunit = w.id "
+            "where w.batch = ? and r.server_state = ? and w.canonical_instance is null",
+            (batch, int(ServerState.IN_PROGRESS)),
+        ).fetchone()
+        return int(running)
+
+    def failed(self, batch: int) -> list[int]:
+        """Return the IDs of workunits that were given up."""
+        found = self._database.execute(
+            "select id from workunit where batch = ? and canonical_instance is null "
+            "and error_mask != 0 order by id",
+            (batch,),
+        )
+        return [row[0] for row in found]
+
+    def named(self, name: str) -> Rows | None:
+        """Return the workunit *name*, or None; a name says the batch and the sequence."""
+        batch, _, sequence = name.partition("_")
+        found = self.load([workunit_id(int(batch), int(sequence))])
+        return found[0] if found else None
+
+    def set_bundle(self, batch: int, slave: str, bundle: str) -> None:
+        """Let the workunits of *slave* run another archive from now on."""
+        self._database.execute(
+            "update workunit set bundle = ? where batch = ? and slave = ?", (bundle, batch, slave)
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def workunit_id(batch: int, sequence: int) -> int:
+    """Return the ID of a batch's workunit: IDs of one batch are adjacent, in call order."""
+    return (batch << 40) | sequence
+
+
+def _workunit_values(rows: Rows) -> tuple[object, ...]:
+    one, more = rows.workunit, rows.details
+    return (
+        one.id,
+        one.name,
+        one.batch,
+        one.priority,
+        one.delay_bound,
+        one.min_quorum,
+        one.target_nresults,
+        one.max_error_results,
+        one.max_total_results,
+        one.max_success_results,
+        one.need_validate,
+        one.canonical_instance,
+        one.transition_time,
+        one.error_mask,
+        one.assimilate_state,
+        one.file_delete_state,
+        more.sequence,
+        more.slave,
+        more.bundle,
+        more.offset,
+        more.size,
+        more.memory,
+        more.disk,
+    )
+
+
+def _result_values(rows: Rows, one: Result) -> tuple[object, ...]:
+    turn = rows.turns.get(one.instance) or Turn()
+    return (
+        one.workunit,
+        one.instance,
+        one.server_state,
+        one.outcome,
+        one.client_state,
+        one.validate_state,
+        one.exit_status,
+        one.host,
+        one.sent_time,
+        one.report_deadline,
+        one.received_time,
+        one.file_delete_state,
+        one.output,
+        one.credited,
+        turn.slot,
+        turn.signal,
+        turn.elapsed,
+        turn.stderr,
+        turn.python,
+        turn.platform,
+    )
+
+
+_OUTCOMES = {
+    Outcome.INIT: "in progress",
+    Outcome.SUCCESS: "success",
+    Outcome.COULDNT_SEND: "could not be sent",
+    Outcome.CLIENT_ERROR: "client error",
+    Outcome.NO_REPLY: "no reply",
+    Outcome.DIDNT_NEED: "not needed",
+    Outcome.VALIDATE_ERROR: "validate error",
+    Outcome.CLIENT_DETACHED: "client detached",
+}
+
+
+def attempts(rows: Rows) -> tuple[Attempt, ...]:
+    """Return the instances of a workunit that were sent, for people."""
+    sent = [one for one in rows.results if one.host]
+    return tuple(_attempt(one, rows.turns.get(one.instance) or Turn()) for one in sent)
+
+
+def _attempt(one: Result, turn: Turn) -> Attempt:
+    outcome = _OUTCOMES[Outcome(one.outcome)]
+    if one.outcome == Outcome.SUCCESS and one.validate_state == ValidateState.INVALID:
+        outcome = "outvoted"
+    return Attempt(
+        instance=one.instance,
+        host=one.host or "",
+        outcome=outcome,
+        exit_status=one.exit_status,
+        signal=bool(turn.signal),
+        stderr=turn.stderr,
+        python=turn.python,
+        platform=turn.platform,
+        elapsed=turn.elapsed,
+        sent=one.sent_time or 0.0,
+        received=one.received_time or 0.0,
+    )

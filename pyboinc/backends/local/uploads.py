@@ -1,0 +1,114 @@
+"""The outputs that emulated hosts have uploaded, until they are delivered into new/.
+
+A file lies in ``upload/`` under its result's name from its report until its workunit is
+assimilated; delivering it is one rename.  What lies there when a server starts was left by
+one that was killed, and the rows say whether it is to be delivered.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from pyboinc import disk
+from pyboinc.errors import RejectedResult
+
+_MANY = 4
+"""From so many files on one syncfs is cheaper than an fsync for each."""
+
+
+class Uploads:
+    """The upload directory, and the way from it to the job directory's new/."""
+
+    def __init__(self, directory: Path, new: Path, old: Path) -> None:
+        disk.make_directory(directory)
+        self._path = os.fspath(directory)
+        self._new = os.fspath(new)
+        self._old = os.fspath(old)
+        self._unsynced: list[str] = []
+
+    def take(self, slot: str, result: str) -> None:
+        """Move the file ``out`` of a slot here; ``FileNotFoundError`` if there is none."""
+        path = f"{self._path}/{result}"
+        os.rename(f"{slot}/out", path)
+        self._unsynced.append(path)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file here; durable after :meth:`sync`, in new/ after :meth:`deliver`."""
+        path = f"{self._path}/{name}"
+        with open(path, "wb") as file:
+            file.write(data)
+        self._unsynced.append(path)
+
+    def read(self, name: str, delivered: str, limit: int) -> bytes | None:
+        """Return a file's bytes, here or where it was delivered to; None if it is gone."""
+        places = (f"{self._path}/{name}", f"{self._new}/{delivered}", f"{self._old}/{delivered}")
+        for path in places:
+            try:
+                return disk.read_bounded(path, limit)
+            except (FileNotFoundError, RejectedResult):
+                continue
+        return None
+
+    def sync(self) -> None:
+        """Make every file that came since the last time durable, before any row tells of it."""
+        paths = [path for path in self._unsynced if os.path.exists(path)]
+        self._unsynced = []
+        if not paths:
+            return
+        disk.reach("sync uploads", self._path)
+        if len(paths) < _MANY or not _sync_file_system(self._path):
+            for path in paths:
+                _sync_file(path)
+            disk.sync_directory(self._path)
+
+    def deliver(self, deliveries: Iterable[tuple[str, str]]) -> None:
+        """Move files into new/: pairs of a name here and a name there; safe to repeat."""
+        moved = False
+        for here, there in deliveries:
+            try:
+                disk.move("deliver", f"{self._path}/{here}", f"{self._new}/{there}")
+            except FileNotFoundError:
+                continue
+            moved = True
+        if moved:
+            disk.sync_directory(self._new)
+
+    def delete(self, result: str) -> None:
+        """Remove the file of a result, if it is still here."""
+        disk.remove(Path(self._path, result))
+
+    def names(self) -> list[str]:
+        """Return what lies here."""
+        return disk.listing(Path(self._path))
+
+
+def digest(data: bytes) -> bytes:
+    """Return what stands for an output in the rows: its SHA-256."""
+    return sha256(data).digest()
+
+
+def _sync_file(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+
+
+def _sync_file_system(directory: str) -> bool:
+    """Flush the file system of *directory* as a whole; False where that can not be asked."""
+    if _syncfs is None:
+        return False
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return bool(_syncfs(descriptor) == 0)
+    finally:
+        os.close(descriptor)
