@@ -6,8 +6,8 @@ contents of those files alone, not on dates, permissions, the machine or the ver
 Python, so that its digest is the name of what the batch runs.  Nothing is compressed:
 the bytes would depend on the version of zlib, and a sent archive is compressed on its way.
 
-On the slave's side the archive is put on ``sys.path``: first the directory of the slave's
-program in it, then its top, as on the master's side.
+On the slave's side its modules are found where they were found here: beside the slave's
+program, and at the top of the archive.
 """
 
 from __future__ import annotations

@@ -5,16 +5,18 @@ would take: modules, packages, relative imports, submodules, imports inside func
 ``try`` and ``if``, and ``importlib.import_module("a.literal")``.  Left out is what stands
 under ``if TYPE_CHECKING:`` only, which never runs.
 
-What Python would do is kept, with two exceptions that would be traps:
+What Python would do is kept, with three exceptions that would be traps:
 
 * A local module with the name of one of the standard library's is refused.  Which of the
   two a slave gets would depend on what its interpreter happened to import before.
+* So is a module that is both beside a slave in a sub-directory and in the job directory:
+  the master, to whom the latter belongs, would mistake the classes of one for the other's.
 * A symbolic link that leads out of the job directory is refused: it would send a file
   that the user did not put there to strangers' computers.
 
-The search path is that of ``python slaves/app_slave.py`` started in the job directory,
-with the job directory added: the program's own directory first, then the job directory,
-so that a slave in a sub-directory can share ``app_types.py`` with the master.
+The search path is the program's own directory, as in ``python slaves/app_slave.py``, and
+the job directory, so that a slave in a sub-directory can share ``app_types.py`` with the
+master.
 """
 
 from __future__ import annotations
@@ -142,10 +144,9 @@ def _star_names(source: bytes, path: Path) -> list[str] | None:
     """The ``__all__`` of a package's __init__.py; None if it can't be read off the text."""
     names: list[str] = []
     for node in _parse(source, path).body:
+        targets: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else []
         if isinstance(node, ast.AugAssign | ast.AnnAssign):
             targets = [node.target]
-        else:
-            targets = node.targets if isinstance(node, ast.Assign) else []
         if any(_name(target) == "__all__" for target in targets):
             value = getattr(node, "value", None)
             if not isinstance(value, ast.List | ast.Tuple) or not all(map(_text, value.elts)):
@@ -268,28 +269,43 @@ class Discovery:
             return False
         if found.file is None:  # a mere directory: any real module of that name goes before it
             return not (top in sys.stdlib_module_names or _is_installed(top, self._search))
+        self._refuse_namesakes(top, found.file)
+        return True
+
+    def _refuse_namesakes(self, top: str, file: Path) -> None:
         if top in sys.stdlib_module_names:
             raise ConfigurationError(
-                f"{found.file} has the name of the standard library's module {top!r}: which of"
+                f"{file} has the name of the standard library's module {top!r}: which of"
                 " them a slave gets would be chance; rename the file"
             )
-        return True
+        places = [found.file for d in self._search if (found := self._in(d, top))]
+        if len(places) > 1:
+            raise ConfigurationError(
+                f"{self.program} imports {top}, and there are {places[0]} and {places[1]}: the"
+                " master would take the latter for the same module; rename one of them"
+            )
 
     def _locate(self, name: str) -> Found | None:
         """What Python's path finder would find for *name*, from its parent's directories."""
         parent, _, last = name.rpartition(".")
         directories = self._packages.get(parent, ()) if parent else self._search
-        portions = []
         for directory in directories:
-            entries = self._listing(directory)
-            if last in entries and "__init__.py" in self._listing(directory / last):
-                return Found(directory / last / "__init__.py", (directory / last,))
-            if f"{last}.py" in entries:
-                return Found(directory / f"{last}.py", ())
-            self._refuse_compiled(directory, last, entries)
-            if last in entries and (directory / last).is_dir():
-                portions.append(directory / last)
-        return Found(None, tuple(portions)) if portions else None
+            found = self._in(directory, last)
+            if found:
+                return found
+        portions = tuple(d / last for d in directories if last in self._listing(d))
+        portions = tuple(filter(Path.is_dir, portions))
+        return Found(None, portions) if portions else None
+
+    def _in(self, directory: Path, name: str) -> Found | None:
+        """The module or package *name* in *directory*; a package goes first."""
+        entries = self._listing(directory)
+        if name in entries and "__init__.py" in self._listing(directory / name):
+            return Found(directory / name / "__init__.py", (directory / name,))
+        if f"{name}.py" in entries:
+            return Found(directory / f"{name}.py", ())
+        self._refuse_compiled(directory, name, entries)
+        return None
 
     def _refuse_compiled(self, directory: Path, name: str, entries: Iterable[str]) -> None:
         for entry in entries:

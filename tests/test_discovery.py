@@ -282,13 +282,11 @@ def test_names_are_matched_in_their_exact_case(job: Job) -> None:
 
 
 def test_a_slave_in_a_sub_directory_finds_both_directories(job: Job) -> None:
-    """Its own directory goes first, as Python has it; then the job directory, for app_types."""
+    """Its own directory, as Python has it, and the job directory, for app_types."""
     directory = job(
         {
-            "slaves/app_slave.py": "import app_types, helper, both",
+            "slaves/app_slave.py": "import app_types, helper",
             "slaves/helper.py": "",
-            "slaves/both.py": "",
-            "both.py": "",
             "app_types.py": "",
         }
     )
@@ -298,8 +296,15 @@ def test_a_slave_in_a_sub_directory_finds_both_directories(job: Job) -> None:
     assert found == {
         "app_types": directory / "app_types.py",
         "helper": directory / "slaves/helper.py",
-        "both": directory / "slaves/both.py",
     }
+
+
+def test_a_module_in_both_directories_is_refused(job: Job) -> None:
+    """The master would take the one in the job directory for the slave's."""
+    files = {"slaves/app_slave.py": "import both", "slaves/both.py": "", "both/__init__.py": ""}
+
+    with pytest.raises(ConfigurationError, match=r"there are .*slaves/both\.py and .*rename one"):
+        Discovery(job(files), "slaves/app_slave.py")
 
 
 # ---------------------------------------------------------------- what is not local
