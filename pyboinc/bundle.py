@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from zlib import crc32
 
-from pyboinc.discovery import SKIPPED, Discovery, files_of, local_modules
+from pyboinc.discovery import SKIPPED, Discovery, local_modules
 from pyboinc.errors import ConfigurationError
 
 __all__ = ["Bundle", "changed_files", "local_modules", "pack", "program_digests", "stored_zip"]
@@ -49,7 +49,7 @@ class Bundle:
     #: full names of modules that a warm server can import ahead of the slave, in order; some
     #: may not exist ("from numpy import array" gives numpy and numpy.array)
     preload: tuple[str, ...]
-    #: the members that are data: a slave opens them as files in its current directory
+    #: the members that are data: they lie around the slave's program as in the job directory
     included: tuple[str, ...]
 
 
@@ -60,10 +60,7 @@ def pack(job_directory: Path, slave: str, include: Sequence[str] = ()) -> Bundle
     allowed) in it, a directory standing for all that is below.  ``ConfigurationError``
     if a file is missing, outside, not Python, or if it is too much in all.
     """
-    found = Discovery(Path(job_directory), slave)
-    for pattern in include:
-        for path in _matches(found.root, pattern):
-            found.add_file(path)
+    found = _gather(job_directory, slave, include)
     _check_size(slave, found.files)
     data = stored_zip(found.files)
     program = found.relative(found.program)
@@ -79,6 +76,14 @@ def pack(job_directory: Path, slave: str, include: Sequence[str] = ()) -> Bundle
         preload=tuple(found.preload),
         included=tuple(sorted(set(found.files) - python)),
     )
+
+
+def _gather(job_directory: Path, program: str, include: Sequence[str]) -> Discovery:
+    found = Discovery(Path(job_directory), program)
+    for pattern in include:
+        for path in _matches(found.root, pattern):
+            found.add_file(path)
+    return found
 
 
 def _matches(root: Path, pattern: str) -> list[Path]:
@@ -161,9 +166,16 @@ def _headers(name: str, data: bytes, offset: int) -> tuple[bytes, bytes]:
 # ---------------------------------------------------------------- what changed
 
 
-def program_digests(job_directory: Path, programs: Iterable[str]) -> dict[str, str]:
-    """The sha256 of each local file that *programs* consist of, by relative path."""
-    files = files_of(job_directory, programs)
+def program_digests(
+    job_directory: Path, programs: Iterable[str], include: Sequence[str] = ()
+) -> dict[str, str]:
+    """The sha256 of each local file that *programs* consist of, by relative path.
+
+    The files of *include* count as well: the slaves' outputs depend on them.
+    """
+    files: dict[str, bytes] = {}
+    for program in programs:
+        files.update(_gather(job_directory, program, include).files)
     return {name: sha256(files[name]).hexdigest() for name in sorted(files)}
 
 

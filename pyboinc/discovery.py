@@ -26,7 +26,7 @@ import os
 import sys
 import warnings
 from _imp import is_frozen
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -396,11 +396,3 @@ def local_modules(job_directory: Path, program: str) -> dict[str, Path]:
     The program itself is not among them, unless something imports it.
     """
     return dict(Discovery(Path(job_directory), program).modules)
-
-
-def files_of(job_directory: Path, programs: Iterable[str]) -> Mapping[str, bytes]:
-    """Relative path -> content, of *programs* and all local files that they import."""
-    files: dict[str, bytes] = {}
-    for program in programs:
-        files.update(Discovery(Path(job_directory), program).files)
-    return files

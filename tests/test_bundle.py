@@ -217,3 +217,13 @@ def test_a_changed_program_is_noticed_file_by_file(job: Path) -> None:
         "pkg/__init__.py is gone",
         "pkg/part.py is gone",
     ]
+
+
+def test_changed_data_is_noticed_too(job: Path) -> None:
+    """Outputs depend on the included files as much as on the slave."""
+    before = program_digests(job, ["app_slave.py"], ["data/*.csv"])
+
+    (job / "data/table.csv").write_text("1,3\n")
+    after = program_digests(job, ["app_slave.py"], ["data/*.csv"])
+
+    assert changed_files(before, after) == ["data/table.csv changed"]
