@@ -16,8 +16,6 @@ EXAMPLES = ROOT / "examples"
 
 NAMES = ["sum_of_squares", "hyper_parameters", "evolution"]
 
-COMMAND = Path(sys.executable).with_name("pyboinc")
-
 KILLED_AT = """
 import functools, os, runpy, signal, sys
 import pyboinc
@@ -55,13 +53,14 @@ def expected(example: Path) -> str:
 
 
 def python(example: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return command(example, sys.executable, *arguments)
-
-
-def command(example: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        arguments, cwd=example, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *arguments],
+        cwd=example,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -101,7 +100,7 @@ def test_an_example_that_is_finished_replays(example: Path) -> None:
 @pytest.mark.parametrize("example", ["design_document"], indirect=True)
 def test_the_program_of_the_design_document_runs_as_printed(example: Path) -> None:
     """Design document: its program, with nothing imported but app_types, gives the answer."""
-    run = command(example, COMMAND, "run", "app_master.py")
+    run = python(example, "-m", "pyboinc", "run", "app_master.py")
     assert (run.stdout, run.returncode) == (expected(example), 0), run.stderr
 
 

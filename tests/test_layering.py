@@ -28,7 +28,8 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "master live local backends project jobdir bundle config faults slave codec errors names",
+    "cli": "master live local backends project jobdir bundle config faults slave codec"
+    " errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
     "live": "backends config errors names",
     "local": "backends project jobdir bundle config faults slave codec errors names",
