@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -177,6 +179,23 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove the directory *path* and all that is in it, if it is there."""
+    reach("remove", path)
+    with _explained("remove", path):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def remove_empty(path: Path) -> bool:
+    """Remove the directory *path* unless something is in it; return whether it is gone."""
+    reach("remove", path)
+    with _explained("remove", path):
+        if path.is_dir() and not os.listdir(path):
+            path.rmdir()
+    return not path.exists()
+
+
 def listing(path: Path) -> list[str]:
     """Return the names in the directory *path*, in no order."""
     with _explained("list", path):
@@ -189,13 +208,7 @@ def take_lock(path: Path) -> int:
     The lock is ``flock``'s: it ends with the process, however that ends, and so can never
     be stale.  Raises :class:`DirectoryBusy` with the process number of the one who has it.
     """
-    try:
-        import fcntl
-    except ImportError as error:
-        raise ConfigurationError(
-            "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
-            "use Linux, macOS or the Windows Subsystem for Linux"
-        ) from error
+    _check_system()
     reach("lock", path)
     with _explained("lock", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -209,6 +222,14 @@ def take_lock(path: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+def _check_system() -> None:
+    if sys.platform == "win32":
+        raise ConfigurationError(
+            "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
+            "use Linux, macOS or the Windows Subsystem for Linux"
+        )
 
 
 def _flock(descriptor: int) -> bool:

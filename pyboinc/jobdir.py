@@ -9,7 +9,7 @@
     .pyboinc/journal       what is committed, and the order in which results were handled
     .pyboinc/bundles/      the slave's files, one archive for each digest
     .pyboinc/quarantine/   files that were refused, each with its reason
-    .pyboinc/previous/     what --fresh set aside
+    .pyboinc/previous/     what --fresh and rerun set aside
     .pyboinc/<backend>/    belongs to the backend
 
 What each step may leave behind when it is cut short, and how the next run mends it, is
@@ -175,8 +175,7 @@ class JobDirectory:
     def set_aside(self) -> Path | None:
         """Move everything of an earlier batch to ``.pyboinc/previous/N`` (--fresh)."""
         self._close_logs()
-        number = 1 + len(disk.listing(self.make(self.state / "previous")))
-        target = self.state / "previous" / str(number)
+        target = self._previous()
         entries = [path for path in self._belongings() if path.exists() or path.is_symlink()]
         if not entries:
             return None
@@ -188,6 +187,19 @@ class JobDirectory:
         disk.sync_directory(self.path)
         self.record = None
         return target
+
+    def put_by(self, outcomes: Mapping[Arrival, Path]) -> Path:
+        """Move outcomes out of their directories to ``.pyboinc/previous/N`` (pyboinc rerun)."""
+        target = self.make(self._previous())
+        for arrival, place in outcomes.items():
+            disk.move("set aside", place / arrival.file, target / arrival.file)
+        for place in (target, *set(outcomes.values())):
+            disk.sync_directory(place)
+        return target
+
+    def _previous(self) -> Path:
+        number = 1 + len(disk.listing(self.make(self.state / "previous")))
+        return self.state / "previous" / str(number)
 
     def _belongings(self) -> list[Path]:
         # Without the journal nothing is committed, so it goes first; what the rest was
@@ -231,6 +243,11 @@ class JobDirectory:
         """Return the place of the outcome of job *sequence*, whether it is there or not."""
         assert self.record is not None
         return Arrival(f"{self.record.batch}_{sequence}.{kind}", sequence, kind)
+
+    def outcome_files(self) -> list[Path]:
+        """Return every file in new/ and old/ that bears the name of an outcome, of any batch."""
+        places = [place for place in (self.new, self.old) if place.is_dir()]
+        return [place / n for place in places for n in disk.listing(place) if _OUTCOME.fullmatch(n)]
 
     def outcomes(self) -> dict[Arrival, Path]:
         """Return every outcome of this batch that lies here and its directory; changes nothing."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
@@ -240,10 +240,12 @@ class Journal:
         self.handled.append(Handled(sequence, intern(kind), calls - self.calls))
         self.calls = calls
 
-    def forget(self, sequence: int) -> None:
-        """Record that job *sequence* is to be done and handled again."""
-        self._append(b"forget %d" % sequence)
-        self.handled = [one for one in self.handled if one.sequence != sequence]
+    def forget(self, sequences: Iterable[int]) -> None:
+        """Record that these jobs are to be done and handled again."""
+        forgotten = set(sequences)
+        for sequence in sorted(forgotten):
+            self._append(b"forget %d" % sequence)
+        self.handled = [one for one in self.handled if one.sequence not in forgotten]
         self._log.sync()
 
     def made_calls(self, sequence: int) -> bool:
