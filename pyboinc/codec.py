@@ -5,169 +5,47 @@
     same_value(a, b, ...)     whether two encodings hold the same value
 
 Users' programs write pickles because that is what Python has; `decode` reads them with a
-loader of its own (`codec_loader`), under a `Budget`, and knows only the classes in a
-`Registry`: those that the job's own modules define.  `docs/codec.md` says what may travel.
+loader of its own, under a `Budget`, and knows only the classes in a `Registry`: those that
+the job's own modules define.  `docs/codec.md` says what may travel.
 
-This file and the other `codec_*` files travel to volunteers: standard library, Python 3.8.
+    codec_loader      the loop over the opcodes, and the budget    codec_opcodes   the opcodes
+    codec_builtins    built-in and standard types, by value        codec_numpy     numpy's
+    codec_shapes      the user's classes, by value                 codec_classes   judged
+    codec_registry    which classes those are                      codec_inspect   the last look
+    codec_explain     the messages of EncodeError                  codec_compare   same_value
+
+All of them travel to volunteers: standard library, Python 3.8.
 """
 
 from __future__ import annotations
-
-import sys
 
 try:  # the C pickler alone: `pickle` would import much that a slave never needs
     from _pickle import dumps
 except ImportError:  # pragma: no cover - another Python than CPython
     from pickle import dumps
 
-from pyboinc.codec_loader import Loader
-from pyboinc.codec_shapes import Refused, Shape, shape_of
+from pyboinc.codec_loader import Budget, Loader
+from pyboinc.codec_registry import OwnClasses, Registry
 from pyboinc.errors import EncodeError, RejectedResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from types import ModuleType
-    from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple
+    from typing import Any, Optional
+
+__all__ = [
+    "PROTOCOL",
+    "Budget",
+    "EncodeError",
+    "Registry",
+    "RejectedResult",
+    "decode",
+    "encode",
+    "same_value",
+]
 
 PROTOCOL = 4  # the newest that Python 3.8 and all later ones write and read alike
-
-
-class Budget:
-    """What reading one value may cost; each limit has its own reason when it is passed.
-
-    ``bytes`` of the pickle, and of what its opcodes copy; ``opcodes``; ``depth`` of nesting
-    (200, so that ``repr``, ``==`` and ``copy.deepcopy`` stay safe); ``integer``, the bytes of
-    one integer (1,700: below the 4,300 digits that Python converts to text); ``key``, the
-    parts of one dictionary key or set item; ``unfolded``, the items of built-in containers
-    when every shared part is written out each time.
-    """
-
-    __slots__ = ("bytes", "depth", "integer", "key", "opcodes", "unfolded")
-
-    def __init__(
-        self,
-        *,
-        bytes: int = 64 * 1024 * 1024,  # noqa: A002 - the word that says it
-        opcodes: int = 200_000,
-        depth: int = 200,
-        integer: int = 1_700,
-        key: int = 64,
-        unfolded: int = 10_000_000,
-    ) -> None:
-        self.bytes = bytes
-        self.opcodes = opcodes
-        self.depth = depth
-        self.integer = integer
-        self.key = key
-        self.unfolded = unfolded
-
-    def __repr__(self) -> str:
-        return "Budget(%s)" % ", ".join("%s=%r" % (n, getattr(self, n)) for n in self.__slots__)
-
-
 DEFAULT = Budget()
-
-
-class Registry:
-    """The user's classes that a value may hold, by module and qualified name; immutable."""
-
-    def __init__(self, classes: Mapping[Tuple[str, str], type], trusted: Iterable[type] = ()) -> None:
-        self._classes = dict(classes)
-        self._trusted = frozenset(trusted)
-        self._shapes: Dict[Tuple[str, str], Shape] = {}
-        self.by_class: Dict[type, Shape] = {}
-
-    @classmethod
-    def from_modules(cls, modules: Iterable[ModuleType]) -> Registry:
-        """The classes that are *defined* in these modules, nested ones included.
-
-        A class that a module only imports belongs to where it was defined.  A module may
-        name classes whose ``__setstate__`` or ``__del__`` may run: ``trusted_setstate = (C,)``.
-        """
-        classes: Dict[Tuple[str, str], type] = {}
-        trusted: list[type] = []
-        for module in modules:
-            trusted += getattr(module, "trusted_setstate", ())
-            for found in _defined(module.__name__, "", vars(module)):
-                classes[found.__module__, found.__qualname__] = found
-        return cls(classes, trusted)
-
-    def __or__(self, other: Registry) -> Registry:
-        return Registry({**self._classes, **other._classes}, self._trusted | other._trusted)
-
-    def __contains__(self, cls: object) -> bool:
-        return cls in self._classes.values()
-
-    def __iter__(self) -> Iterator[type]:
-        return iter(self._classes.values())
-
-    def __len__(self) -> int:
-        return len(self._classes)
-
-    def __repr__(self) -> str:
-        return "<Registry of %d classes>" % len(self)
-
-    def shape(self, module: str, name: str) -> Optional[Shape]:
-        """How to rebuild the class of this name; None if it is not one of these classes."""
-        shape = self._shapes.get((module, name))
-        if shape is None:
-            cls = self._classes.get((module, name))
-            if cls is None:
-                return None
-            shape = shape_of(cls, cls in self._trusted)
-            self._shapes[module, name] = self.by_class[cls] = shape
-        return shape
-
-
-class _OwnClasses(Registry):
-    """Every class of this very program that another program could import by name."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def shape(self, module: str, name: str) -> Optional[Shape]:
-        """How to rebuild the class of this name, wherever in the program it is."""
-        cls: Any = sys.modules.get(module)
-        for part in name.split("."):
-            cls = getattr(cls, part, None)
-        if not isinstance(cls, type) or (cls.__module__, cls.__qualname__) != (module, name):
-            return None
-        shape = self.by_class.get(cls)
-        if shape is None:
-            trusted = getattr(sys.modules[module], "trusted_setstate", ())
-            reason = foreign(cls)
-            shape = Refused(cls, reason) if reason else shape_of(cls, cls in trusted)
-            self.by_class[cls] = shape
-        return shape
-
-
-def foreign(cls: type) -> Optional[str]:
-    """Why *cls* is not one of the user's importable classes, or None."""
-    origin = getattr(sys.modules.get(cls.__module__.partition(".")[0]), "__file__", None) or ""
-    library = origin.startswith(_LIBRARY) or not origin
-    if cls.__module__ == "__main__":
-        return (
-            "class %s is defined in the program itself (__main__); move it to app_types.py"
-            % cls.__qualname__
-        )
-    if library or "site-packages" in origin or "dist-packages" in origin:
-        return "%s.%s is not a class of yours" % (cls.__module__, cls.__qualname__)
-    return None
-
-
-_LIBRARY = sys.modules["os"].__file__.rpartition("os.py")[0]  # type: ignore[union-attr]  # os has a file
-_OWN = _OwnClasses()
-
-
-def _defined(module: str, prefix: str, names: Mapping[str, Any]) -> Iterator[type]:
-    for name, value in list(names.items()):
-        if (
-            isinstance(value, type)
-            and value.__module__ == module
-            and value.__qualname__ == prefix + name
-        ):
-            yield value
-            yield from _defined(module, value.__qualname__ + ".", vars(value))
+_OWN = OwnClasses()
 
 
 def encode(
@@ -182,9 +60,9 @@ def encode(
     classes = _OWN if registry is None else registry
     try:
         data = dumps(value, PROTOCOL)
-        if not _obviously_fine(value, classes):
+        if not _plainly_loads(value, len(data), classes, budget):
             Loader(data, classes, budget).load()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the user's own classes raise
         from pyboinc.codec_explain import explain
 
         path, reason = explain(value, what, classes, budget, error)
@@ -192,36 +70,12 @@ def encode(
     return data
 
 
-_FINE = frozenset([type(None), bool, float])
-
-
-def _obviously_fine(value: Any, classes: Registry) -> bool:
-    """Whether *value* is a plain object of a few small plain values, as most inputs are.
-
-    Then its pickle has a known form, and reading it back would tell nothing new.
-    """
-    shape = classes.by_class.get(type(value))
-    if shape is None or not shape.plain or not shape.ordinary:
-        return False
-    attributes = value.__dict__
-    return len(attributes) <= 32 and all(map(_small, attributes.values())) and all(map(str.isidentifier, attributes)) and not any(name.startswith("__") for name in attributes)
-
-
-def _small(value: Any) -> bool:
-    kind = type(value)
-    if kind is int:
-        return -(2**63) <= value < 2**63
-    return kind in _FINE or (kind is str and len(value) < 10_000 and value.isascii())
-
-
 def decode(data: bytes, registry: Registry, budget: Budget = DEFAULT) -> Any:
     """The value in *data*; `RejectedResult` is the only exception.
 
     Nothing in *data* runs: no class's code, no import, no call but of checked built-ins.
     """
-    if type(data) is not bytes:
-        data = bytes(data)
-    return Loader(data, registry, budget).load()
+    return Loader(data if type(data) is bytes else bytes(data), registry, budget).load()
 
 
 def same_value(a: bytes, b: bytes, registry: Registry, budget: Budget = DEFAULT) -> bool:
@@ -235,3 +89,47 @@ def same_value(a: bytes, b: bytes, registry: Registry, budget: Budget = DEFAULT)
     from pyboinc.codec_compare import equal
 
     return equal(decode(a, registry, budget), decode(b, registry, budget), registry)
+
+
+_NO_LIMIT = frozenset([type(None), bool, float])
+
+
+def _plainly_loads(value: Any, size: int, classes: Registry, budget: Budget) -> bool:
+    """Whether *value* is plain, or a plain object of plain values, as most inputs are.
+
+    Then its pickle of *size* bytes has a known form, with no more opcodes than bytes, and
+    reading it back would tell nothing new.  False only means: read it back.
+    """
+    if size > min(budget.opcodes, budget.bytes) or budget.integer < 8 or budget.depth < 3:
+        return False
+    shape = classes.by_class.get(type(value))
+    if shape is None:
+        return _is_plain(value)
+    if not shape.ordinary:
+        return False
+    attributes = value.__dict__
+    return all(map(_is_name, attributes)) and all(map(_is_plain, attributes.values()))
+
+
+def _is_name(name: str) -> bool:
+    return name.isidentifier() and not name.startswith("__")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether *value* is a plain number or text, or a container of nothing else."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return _NO_LIMIT.issuperset(map(type, value)) or all(map(_is_short, value))
+    if kind is dict:
+        return all(map(_is_ascii, value)) and all(map(_is_short, value.values()))
+    return _is_short(value)
+
+
+def _is_short(value: Any) -> bool:
+    if type(value) is int:
+        return bool(-(2**62) < value < 2**62)
+    return type(value) in _NO_LIMIT or _is_ascii(value)
+
+
+def _is_ascii(value: Any) -> bool:
+    return type(value) is str and value.isascii()

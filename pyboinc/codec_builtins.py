@@ -71,7 +71,8 @@ class Pending:
 
 def expect(name: str, args: Tuple[Any, ...], *types: type) -> Tuple[Any, ...]:
     """*args*, if they are exactly of these *types*; `Refusal` otherwise."""
-    if tuple(map(type, args)) != types:
+    # No == here or in the functions below before the types are known: it may be the user's.
+    if len(args) != len(types) or any(type(a) is not b for a, b in zip(args, types)):
         raise Refusal("%s with arguments it can not have" % name)
     return args
 
@@ -99,8 +100,9 @@ def _bytes(loader: Loader, args: Tuple[Any, ...]) -> Any:
 def _bytearray(loader: Loader, args: Tuple[Any, ...]) -> Any:
     if not args:
         return bytearray()
-    if len(args) == 2:
-        return bytearray(_encode(loader, (args[0], "latin1" if args[1] == "latin-1" else None)))
+    if len(args) == 2:  # protocol 2
+        text, encoding = expect("bytearray", args, str, str)
+        return bytearray(_encode(loader, (text, encoding.replace("-", ""))))
     (data,) = expect("bytearray", args, bytes)
     loader.charge(len(data))
     return bytearray(data)
@@ -143,7 +145,7 @@ def _or(loader: Loader, args: Tuple[Any, ...]) -> Any:
     bits = [each if type(each) is int else each._value_ for each in args]
     if type(bits[0]) is not int or type(bits[1]) is not int:
         raise Refusal("operator.or_ of something that is not a flag")
-    return shape.call((bits[0] | bits[1],))
+    return shape.call((bits[0] | bits[1],), loader)
 
 
 def _ordered_dict(loader: Loader, args: Tuple[Any, ...]) -> Any:
@@ -175,7 +177,7 @@ def _deque(loader: Loader, args: Tuple[Any, ...]) -> Any:
 def _defaultdict(loader: Loader, args: Tuple[Any, ...]) -> Any:
     from collections import defaultdict
 
-    if args in ((), (None,)):
+    if not args or (len(args) == 1 and args[0] is None):
         return defaultdict()
     (token,) = expect("defaultdict", args, Constructor)
     if token.factory is None:
@@ -200,9 +202,8 @@ def _datetime(loader: Loader, args: Tuple[Any, ...]) -> Any:
     VALUE_TYPES.add(datetime)
     high, low, month, day, hour, minute, second, *micro = raw
     # the highest bit of the month says which of two equal times on a clock set back
-    return datetime(
-        high * 256 + low, month & 127, day, hour, minute, second, _micro(micro), zone, fold=month >> 7
-    )
+    year, micros = high * 256 + low, _micro(micro)
+    return datetime(year, month & 127, day, hour, minute, second, micros, zone, fold=month >> 7)
 
 
 def _time(loader: Loader, args: Tuple[Any, ...]) -> Any:
@@ -347,4 +348,3 @@ CONSTANTS = {
     ("builtins", "Ellipsis"): Ellipsis,
     ("__builtin__", "Ellipsis"): Ellipsis,
 }
-

@@ -20,7 +20,7 @@ from pyboinc.codec_builtins import VALUE_TYPES
 from pyboinc.codec_shapes import Container, Enumeration, Scalar, Shape, Tuple_
 
 if TYPE_CHECKING:
-    from pyboinc.codec import Registry
+    from pyboinc.codec_registry import Registry
 
 # One object: what never changes, what it holds in order, and without order in pairs.
 Node = Tuple[Hashable, List[Any], List[Tuple[Any, Any]]]
@@ -69,14 +69,14 @@ def _node(item: Any, shape: Any) -> Node:
         return _object(item, shape)
     if kind in VALUE_TYPES:
         return (kind, _exact(item)), [], []
-    if kind in (list, tuple):
-        return kind, list(item), []
+    if kind is list or kind is tuple:
+        return (kind, None), list(item), []
     if kind is deque:
         return (kind, item.maxlen), list(item), []
     if kind is OrderedDict:
-        return kind, [*item.keys(), *item.values()], []
+        return (kind, None), [*item.keys(), *item.values()], []
     if kind in (set, frozenset):
-        return kind, [], [(each, None) for each in item]
+        return (kind, None), [], [(each, None) for each in item]
     factory = item.default_factory if kind is defaultdict else None
     return (kind, factory), [], list(dict.items(item))
 
@@ -98,7 +98,7 @@ def _object(item: Any, shape: Shape) -> Node:
     return label, ordered, pairs + list(shape.attributes(item).items())
 
 
-def _exact(item: Any) -> Hashable:
+def _exact(item: Any) -> Any:
     """Something that is equal for two plain values if they are the same, bit for bit."""
     kind = type(item)
     if kind is float:
@@ -108,7 +108,7 @@ def _exact(item: Any) -> Hashable:
     if kind is bytearray:
         return bytes(item)
     if kind in (int, str, bytes, bool, type(None)):
-        return item  # type: ignore[no-any-return]  # one of the hashable types just named
+        return item
     if kind.__module__.partition(".")[0] == "numpy":
         from pyboinc.codec_numpy import exact
 

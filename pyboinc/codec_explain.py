@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import copyreg
 from collections import Counter, OrderedDict, defaultdict, deque
+from pickle import dumps
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 from pyboinc.codec_builtins import CONSTRUCTORS
-from pyboinc.codec_shapes import Refused, full_name
+from pyboinc.codec_classes import full_name
+from pyboinc.codec_loader import Loader
+from pyboinc.codec_registry import foreign
+from pyboinc.codec_shapes import Refused
 from pyboinc.errors import RejectedResult
 
 if TYPE_CHECKING:
-    from pyboinc.codec import Budget, Registry
+    from pyboinc.codec_loader import Budget
+    from pyboinc.codec_registry import Registry
 
 _MOST_OBJECTS = 100_000  # a fault beyond these is reported without its path
 _LONGEST_PATH = 120  # characters
@@ -39,7 +44,8 @@ def explain(
     """(path, reason) for *value*, called *what*, which *error* kept from travelling."""
     seen = set()
     kept: List[Any] = []  # an id is only good while its object lives
-    todo = deque([(what, value, 1)])
+    root = what + ", its " if " " in what else what
+    todo = deque([(root, value, 1)])
     while todo and len(kept) < _MOST_OBJECTS:
         path, item, depth = todo.popleft()
         if id(item) in seen:
@@ -47,11 +53,11 @@ def explain(
         seen.add(id(item))
         kept.append(item)
         if depth > budget.depth:
-            return _short(path), "nested more than %d deep" % budget.depth
+            return _shown(path), "nested more than %d deep" % budget.depth
         try:
             parts = list(_parts(item, classes, budget))
         except _Fault as fault:
-            return _short(path), str(fault)
+            return _shown(path), str(fault)
         kept.append(parts)
         todo.extend((path + step, part, depth + 1) for step, part in parts)
     return what, _plain_reason(error)
@@ -62,11 +68,19 @@ def _plain_reason(error: Exception) -> str:
         return error.reason
     if isinstance(error, RecursionError):
         return "nested too deep to be pickled"
+    if isinstance(error, TypeError) and str(error).startswith("cannot pickle"):
+        return str(error)
     return "can not be pickled: %s: %s" % (type(error).__name__, error)
 
 
-def _short(path: str) -> str:
-    return path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "..."
+def _shown(path: str) -> str:
+    """*path*, cut in its middle if it is long; "the input of call 3, its model.lock"."""
+    path = path.replace(", its .", ", its ")
+    if path.endswith(", its "):
+        return path[: -len(", its ")]
+    if len(path) <= _LONGEST_PATH:
+        return path
+    return path[: _LONGEST_PATH - 20] + "..." + path[-20:]
 
 
 def _parts(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str, Any]]:
@@ -113,28 +127,27 @@ def _refuse_code(item: Any) -> None:
         )
     if isinstance(item, type):
         raise _Fault("a class can not travel (%s); send its name" % full_name(item))
+    if isinstance(item, BaseException):
+        raise _Fault("an exception can not travel (%s); send str(error)" % type(item).__name__)
     if isinstance(item, ModuleType):
         raise _Fault("a module can not travel (%s); import it in the slave" % item.__name__)
 
 
 def _try(item: Any, classes: Registry, budget: Budget) -> None:
     """Encode *item* alone."""
-    from pyboinc.codec import PROTOCOL, dumps
-    from pyboinc.codec_loader import Loader
-
     try:
-        Loader(dumps(item, PROTOCOL), classes, budget).load()
-    except Exception as error:
+        Loader(dumps(item, 4), classes, budget).load()
+    except Exception as error:  # noqa: BLE001 - whatever the user's own class raises
         raise _Fault(_plain_reason(error)) from None
 
 
 def _reduced(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str, Any]]:
     """The parts of an object, as its class tells `pickle`."""
-    _refuse_class(type(item), classes)
     try:
         reduced = item.__reduce_ex__(4)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the user's own class raises
         raise _Fault(_plain_reason(error)) from None
+    _refuse_class(type(item), classes)
     if type(reduced) is not tuple:
         raise _Fault("a bare name can not travel (%s)" % reduced)
     call, args, state, items, pairs = (*reduced, None, None, None)[:5]
@@ -172,8 +185,6 @@ def _refuse_class(cls: type, classes: Registry) -> None:
 
 
 def _unknown(cls: type) -> str:
-    from pyboinc.codec import foreign
-
     reason = foreign(cls) or "%s is not a class of this job's modules" % full_name(cls)
     hint = _HINTS.get(cls.__module__.partition(".")[0].lstrip("_"))
     return reason if hint is None else "%s; %s" % (reason, hint)

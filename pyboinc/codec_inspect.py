@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, Mapping, Set
 
-    from pyboinc.codec import Budget
+    from pyboinc.codec_loader import Budget
 
 ROWS = (list, tuple, set, frozenset, deque)
 TABLES = (dict, OrderedDict, defaultdict, Counter)
@@ -44,9 +44,14 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> Any:
         if depth > deepest:
             raise Refusal("nested more than %d deep" % deepest)
         seen.add(id(item))
-        held = contents(item, shapes)
+        shape = shapes.get(kind)
+        if shape is not None and shape.plain:
+            held = item.__dict__.values()
+        else:
+            held = contents(item, shapes)
         if not plain.issuperset(map(type, held)):
             depth += 1
+            held = list(held)
             todo += [(each, depth) for each in reversed(held) if type(each) not in plain]
     if shared:
         _check_unfolded(value, budget.unfolded)
@@ -58,8 +63,6 @@ def contents(item: Any, shapes: Mapping[type, Shape]) -> Any:
     kind = type(item)
     shape = shapes.get(kind)
     if shape is not None:
-        if shape.plain:
-            return list(item.__dict__.values())
         return () if shape.trusted else shape.children(item)
     if kind in ROWS:
         return item if kind is list or kind is tuple else list(item)

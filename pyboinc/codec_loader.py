@@ -23,21 +23,56 @@ from struct import Struct
 
 from pyboinc.codec_builtins import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
 from pyboinc.codec_inspect import inspect
-from pyboinc.codec_opcodes import CLOSERS, OPCODES, REFUSED
-from pyboinc.codec_shapes import Refusal, Shape
+from pyboinc.codec_opcodes import CLOSERS, OPCODES, REFUSED, setitems
+from pyboinc.codec_shapes import Instance, Refusal, Shape
 from pyboinc.errors import RejectedResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, List, Set
 
-    from pyboinc.codec import Budget, Registry
+    from pyboinc.codec_registry import Registry
 
 _FLOAT = Struct(">d")
 _CHEAP_KEYS = frozenset([str, bytes, bool, type(None)])
+_INTEGERS = {int}
 # hash(n) == n below this, so no two such keys have the same hash (but for -1 and -2)
 _SPREAD = 2**61 - 1
 _SAME_HASH = 64  # different keys with one hash: an attack on dictionaries, not data
+
+
+class Budget:
+    """What reading one value may cost; each limit has its own reason when it is passed.
+
+    ``bytes`` of the pickle, and of what its opcodes copy; ``opcodes``; ``depth`` of nesting
+    (200, so that ``repr``, ``==`` and ``copy.deepcopy`` stay safe); ``integer``, the bytes of
+    one integer (1,700: below the 4,300 digits that Python converts to text); ``key``, the
+    parts of one dictionary key or set item; ``unfolded``, the items of built-in containers
+    when every shared part is written out each time.
+    """
+
+    __slots__ = ("bytes", "depth", "integer", "key", "opcodes", "unfolded")
+
+    def __init__(
+        self,
+        *,
+        bytes: int = 64 * 1024 * 1024,  # noqa: A002 - the word for it
+        opcodes: int = 200_000,
+        depth: int = 200,
+        integer: int = 1_700,
+        key: int = 64,
+        unfolded: int = 10_000_000,
+    ) -> None:
+        self.bytes = bytes
+        self.opcodes = opcodes
+        self.depth = depth
+        self.integer = integer
+        self.key = key
+        self.unfolded = unfolded
+
+    def __repr__(self) -> str:
+        limits = ["%s=%d" % (name, getattr(self, name)) for name in self.__slots__]
+        return "Budget(%s)" % ", ".join(limits)
 
 
 class Loader:
@@ -64,8 +99,12 @@ class Loader:
     def load(self) -> Any:
         """The value; `Refusal` or any other exception if there is none."""
         data, memo, marks = self.data, self.memo, self.marks
+        shapes, names = self.shapes, self.names
+        float_at, new, set_items = _FLOAT.unpack_from, object.__new__, setitems
         if self.size > self.budget.bytes:
-            raise RejectedResult("%d bytes are more than %d" % (self.size, self.budget.bytes))
+            raise RejectedResult(
+                "%d bytes; at most %d may be read" % (self.size, self.budget.bytes)
+            )
         if data[:1] != b"\x80" or not 2 <= (data[1:2] or b"\0")[0] <= 5:
             raise RejectedResult("not a pickle of protocol 2, 3, 4 or 5", 0)
         limit = self.limit
@@ -88,40 +127,61 @@ class Loader:
                         limit = self.past_frame(pos, end - pos)
                     stack.append(str(data[pos + 1 : end], "utf-8"))
                     pos = end
+                elif code == 0x47:  # BINFLOAT
+                    end = pos + 8
+                    if end > limit:
+                        limit = self.past_frame(pos, 8)
+                    stack.append(float_at(data, pos)[0])
+                    pos = end
                 elif code == 0x4B:  # BININT1
                     if pos >= limit:
                         limit = self.past_frame(pos, 1)
                     stack.append(data[pos])
                     pos += 1
-                elif code == 0x47:  # BINFLOAT
-                    if pos + 8 > limit:
-                        limit = self.past_frame(pos, 8)
-                    stack.append(_FLOAT.unpack_from(data, pos)[0])
-                    pos += 8
+                elif code == 0x29:  # EMPTY_TUPLE, and the NEWOBJ that it is mostly for
+                    if data[pos] == 0x81 and type(stack[-1]) is Instance:
+                        stack[-1] = new(stack[-1].cls)
+                        pos += 1
+                    else:
+                        stack.append(())
+                elif code == 0x7D:  # EMPTY_DICT
+                    stack.append({})
                 elif code == 0x28:  # MARK
                     marks.append(stack)
                     stack = []
-                elif code == 0x7D:  # EMPTY_DICT
-                    stack.append({})
-                elif code == 0x29:  # EMPTY_TUPLE
-                    stack.append(())
+                elif code == 0x75:  # SETITEMS
+                    items = stack
+                    stack = marks.pop()
+                    set_items(self, stack, items)
                 elif code == 0x62:  # BUILD
                     state = stack.pop()
-                    self.fill(stack, state)
+                    shape = shapes.get(type(stack[-1]))
+                    if shape is not None and shape.plain and type(state) is dict:
+                        attributes = stack[-1].__dict__
+                        if attributes or len(state) > 16 or not names.issuperset(state):
+                            self.check_state(attributes, state, shape)
+                        attributes.update(state)
+                    else:
+                        self.fill(stack, state)
+                elif code == 0x4D:  # BININT2
+                    end = pos + 2
+                    if end > limit:
+                        limit = self.past_frame(pos, 2)
+                    stack.append(data[pos] + 256 * data[pos + 1])
+                    pos = end
                 elif code == 0x2E:  # STOP
                     break
                 else:
-                    closer = CLOSERS.get(code)
-                    if closer is not None:
-                        items = stack
-                        stack = marks.pop()
-                        closer(self, stack, items)
-                    else:
-                        opcode = OPCODES.get(code)
-                        if opcode is None:
-                            raise Refusal(_unknown_opcode(code))
+                    opcode = OPCODES.get(code)
+                    if opcode is not None:
                         pos = opcode(self, stack, pos)
                         limit = self.limit
+                    elif code in CLOSERS:
+                        items = stack
+                        stack = marks.pop()
+                        CLOSERS[code](self, stack, items)
+                    else:
+                        raise Refusal(_unknown_opcode(code))
             else:
                 raise Refusal("more than %d opcodes" % self.budget.opcodes)
             if pos != self.size or len(stack) != 1 or marks:
@@ -129,7 +189,7 @@ class Loader:
             return self.inspect(stack[0])
         except RejectedResult:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever hostile bytes can lead to
             raise RejectedResult(_reason(error, pos >= self.size), pos - 1) from None
 
     def past_frame(self, pos: int, length: int) -> int:
@@ -152,16 +212,15 @@ class Loader:
         shape = self.shapes.get(type(instance))
         if shape is None:
             stack[-1] = self.settle(instance, state)
-        elif shape.plain and type(state) is dict:
-            if not self.names.issuperset(state):
-                self.check_names(state)
-            if instance.__dict__:
-                raise Refusal("attributes of a %s, twice" % shape.name)
-            if len(state) > 16:
-                self.charge(64 * len(state))
-            instance.__dict__.update(state)
         else:
             shape.fill(instance, state, self)
+
+    def check_state(self, attributes: Dict[Any, Any], state: Dict[Any, Any], shape: Shape) -> None:
+        """Refuse what a plain object may not be given as its attributes."""
+        if attributes:
+            raise Refusal("attributes of a %s, twice" % shape.name)
+        self.check_names(state)
+        self.charge(64 * len(state))
 
     def settle(self, pending: Any, state: Any) -> Any:
         """The value that *pending* stood for, here and in the memo."""
@@ -196,7 +255,10 @@ class Loader:
 
     def check_keys(self, keys: List[Any]) -> None:
         """Refuse dictionary keys and set items that are costly to hash or not values."""
-        if _CHEAP_KEYS.issuperset(map(type, keys)):
+        kinds = set(map(type, keys))
+        if kinds <= _CHEAP_KEYS:
+            return
+        if kinds == _INTEGERS and min(keys) > -_SPREAD and max(keys) < _SPREAD:
             return
         for key in keys:
             if type(key) is int:

@@ -29,7 +29,7 @@ _SIZES = {
     "M": (8,),
     "m": (8,),
 }
-_UNITS = frozenset("Y M W D h m s ms us ns ps fs as generic".split())
+_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as", "generic")
 _MOST_DIMENSIONS = 32
 _numpy: Any = None
 
@@ -63,23 +63,25 @@ class _PendingDtype(Pending):
 
     def value(self, state: Any, loader: Loader) -> Any:
         """The dtype: kind and size from the name, byte order and unit from *state*."""
-        if type(state) is not tuple or len(state) not in (8, 9) or state[1] not in tuple("<>|="):
+        if type(state) is not tuple or len(state) not in (8, 9) or type(state[1]) is not str:
             raise Refusal("the state of a numpy type is not what numpy writes")
         if any(each is not None for each in state[2:5]):
             raise Refusal("structured numpy types can not travel: send one array for each field")
-        order = state[1] if state[1] in "<>" else "="
+        order = state[1] if state[1] in ("<", ">") else "="
         unit = _unit(state[8]) if len(state) == 9 and self.spec[0] in "Mm" else ""
         return numpy().dtype(order + self.spec + unit)
 
 
 def _unit(metadata: Any) -> str:
     """``"[25s]"``, from the description of a datetime64's unit."""
-    try:
-        _, (unit, number, divisor, _) = metadata
-        name = str(unit, "ascii")
-    except (TypeError, ValueError):
-        raise Refusal("the unit of a numpy time is not what numpy writes") from None
-    if name not in _UNITS or divisor != 1 or type(number) is not int or not 0 < number < 2**31:
+    strange = Refusal("the unit of a numpy time is not what numpy writes")
+    if type(metadata) is not tuple or len(metadata) != 2 or type(metadata[1]) is not tuple:
+        raise strange
+    if list(map(type, metadata[1])) != [bytes, int, int, int]:
+        raise strange
+    unit, number, divisor, _ = metadata[1]
+    name = str(unit, "ascii")
+    if name not in _UNITS or divisor != 1 or not 0 < number < 2**31:
         raise Refusal("the unit of a numpy time is unknown")
     return "" if name == "generic" else "[%d%s]" % (number, name)
 
@@ -124,6 +126,8 @@ def _frombuffer(loader: Loader, args: Tuple[Any, ...]) -> Any:
     if len(args) not in (4, 5) or type(args[0]) not in (bytes, bytearray):
         raise Refusal("numpy._frombuffer with arguments it can not have")
     data, dtype, shape, order = args[:4]
+    if type(order) is not str:
+        raise Refusal("a numpy array without an order")
     if order == "K" and len(args) == 5 and type(args[4]) is tuple:
         return _array(data, dtype, shape, "C", loader).transpose(args[4])
     if order not in ("C", "F"):
@@ -181,9 +185,9 @@ def exact(item: Any) -> Any:
         return item.str
     array = np.array(item)  # a copy: what follows writes into it
     if array.dtype.kind in "fc":
-        parts = array.reshape(-1).view("f%d" % (array.dtype.itemsize // (1 + (array.dtype.kind == "c"))))
-        parts[np.isnan(parts)] = np.nan
-        array = parts
+        array = array.astype(array.dtype.newbyteorder("=")).reshape(-1)
+        array = array.view(array.real.dtype)
+        array[np.isnan(array)] = np.nan
     return item.dtype.str, item.shape, array.tobytes()
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from struct import Struct
 
-from pyboinc.codec_builtins import Constructor, NewUuid, Pending
+from pyboinc.codec_builtins import Constructor, NewUuid
 from pyboinc.codec_shapes import Container, Refusal, Shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from typing import Any, Callable, Dict, List
+    from typing import Any, Callable, Dict, List, Tuple
 
     from pyboinc.codec_loader import Loader
 
@@ -70,7 +70,7 @@ def _argument(loader: Loader, pos: int, length: int) -> bytes:
     return loader.data[pos : pos + length]
 
 
-def _sized(loader: Loader, pos: int, width: int) -> "tuple[int, int]":
+def _sized(loader: Loader, pos: int, width: int) -> Tuple[int, int]:
     """Where a payload starts and ends, whose length stands in *width* bytes at *pos*."""
     start = pos + width
     end = start + int.from_bytes(_argument(loader, pos, width), "little")
@@ -122,7 +122,7 @@ def _payloads() -> None:
         def push(loader: Loader, stack: List[Any], pos: int) -> int:
             start, end = _sized(loader, pos, width)
             if end - start > loader.budget.integer:
-                raise Refusal("an integer of %d bytes" % (end - start))
+                raise Refusal("an integer of more than %d bytes" % loader.budget.integer)
             stack.append(int.from_bytes(loader.data[start:end], "little", signed=True))
             return end
 
@@ -144,12 +144,6 @@ _payloads()
 def _binint(loader: Loader, stack: List[Any], pos: int) -> int:
     stack.append(_INT32.unpack(_argument(loader, pos, 4))[0])
     return pos + 4
-
-
-@_opcode(0x4D)
-def _binint2(loader: Loader, stack: List[Any], pos: int) -> int:
-    stack.append(int.from_bytes(_argument(loader, pos, 2), "little"))
-    return pos + 2
 
 
 @_opcode(0x96)
@@ -244,28 +238,36 @@ def _additems(loader: Loader, stack: List[Any], items: List[Any]) -> None:
     target.update(items)
 
 
-@_closer(0x75)
-def _setitems(loader: Loader, stack: List[Any], items: List[Any]) -> None:
+def setitems(loader: Loader, stack: List[Any], items: List[Any]) -> None:
+    """SETITEMS: put keys and values, which alternate in *items*, into the top of *stack*."""
     target = stack[-1]
-    keys = items[::2]
-    values = items[1::2]
-    if len(keys) != len(values):
+    if len(items) & 1:
         raise Refusal("a key without a value")
-    loader.check_keys(keys)
-    kind = type(target)
-    if kind is dict:
-        target.update(zip(keys, values))
+    if type(target) is dict and len(items) <= 32:  # the attributes of most objects
+        alternating = iter(items)
+        for key in alternating:
+            if type(key) is not str:
+                loader.check_keys([key])
+            target[key] = next(alternating)
         return
+    keys, values = items[::2], items[1::2]
+    loader.check_keys(keys)
+    if type(target) is dict:
+        target.update(zip(keys, values))
+    else:
+        _set_items_of_other(loader, target, keys, values)
+
+
+def _set_items_of_other(loader: Loader, target: Any, keys: List[Any], values: List[Any]) -> None:
+    kind = type(target)
+    setitem: Any = dict.__setitem__
     if kind is defaultdict:
         loader.chained += sum(type(value) is defaultdict for value in values)
         if loader.chained > CHAINED:
             raise Refusal("more than %d defaultdicts in defaultdicts" % CHAINED)
-        setitem: Any = dict.__setitem__
     elif kind is OrderedDict:
         setitem = OrderedDict.__setitem__
-    elif _base(loader, kind) is dict:
-        setitem = dict.__setitem__
-    else:
+    elif _base(loader, kind) is not dict:
         raise Refusal("keys and values for a %s" % kind.__name__)
     for key, value in zip(keys, values):
         setitem(target, key, value)
@@ -275,7 +277,7 @@ def _setitems(loader: Loader, stack: List[Any], items: List[Any]) -> None:
 def _setitem(loader: Loader, stack: List[Any], pos: int) -> int:
     items = stack[-2:]
     del stack[-2:]
-    _setitems(loader, stack, items)
+    setitems(loader, stack, items)
     return pos
 
 
@@ -334,7 +336,7 @@ def _global(loader: Loader, stack: List[Any], pos: int) -> int:
     if middle < 0 or end < 0:
         raise Refusal("a name without an end")
     _argument(loader, pos, end + 1 - pos)
-    module, name = str(loader.data[pos:middle], "utf-8"), str(loader.data[middle + 1 : end], "utf-8")
+    module, name = str(loader.data[pos:end], "utf-8").split("\n")
     stack.append(loader.find(module, name))
     return end + 1
 
@@ -370,7 +372,7 @@ def _reduce(loader: Loader, stack: List[Any], pos: int) -> int:
     if issubclass(type(token), Constructor):
         stack[-1] = token.call(loader, args)
     elif issubclass(type(token), Shape):
-        stack[-1] = token.call(args)
+        stack[-1] = token.call(args, loader)
     else:
         raise Refusal("a call of a %s" % type(token).__name__)
     return pos

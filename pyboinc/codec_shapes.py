@@ -12,55 +12,35 @@ The class's own ``__init__``, ``__new__``, ``__setstate__``, ``__del__``, proper
 descriptors never run.  A class that can not do without them has the shape `Refused`,
 which says why; `trusted_setstate` (see `docs/codec.md`) is the way to insist.
 
-This file travels to volunteers: standard library, Python 3.8.  It looks for `enum`,
-`dataclasses` and `typing` in `sys.modules`: a class that uses them has loaded them.
+This file travels to volunteers: standard library, Python 3.8.
 """
 
 from __future__ import annotations
 
-import sys
+from pyboinc.codec_classes import (
+    SCALARS,
+    dataclass_fields,
+    found,
+    full_name,
+    hashed_fields,
+    is_enum,
+    loaded,
+    objection,
+    pickles_itself,
+    safe_key,
+    slots_of,
+    writes_fields,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from typing import Any, Callable, Dict, FrozenSet, Optional, Sequence, Tuple
+    from typing import Any, Dict, Sequence, Tuple
 
     from pyboinc.codec_loader import Loader
 
 
 class Refusal(ValueError):
     """Why some bytes can not become a value; `RejectedResult` is made from it."""
-
-
-class _Slotted:
-    __slots__ = ("a",)
-
-
-_SLOT = type(_Slotted.a)  # type: ignore[attr-defined]  # mypy does not know slots as attributes
-_C_METHOD = type(object.__init__)
-_GETSET = type(type.__dict__["__dict__"])
-_FUNCTION = type(lambda: None)
-
-SCALARS = (str, int, float, bytes, complex)
-_SAFE_HASHES = {object.__hash__, tuple.__hash__} | {base.__hash__ for base in SCALARS}
-_SAFE_EQUALS = {object.__eq__, tuple.__eq__} | {base.__eq__ for base in SCALARS}
-
-
-def _loaded(module: str, name: str) -> Any:
-    """What *module* calls *name*, if the module is loaded; never imports."""
-    return getattr(sys.modules.get(module), name, None)
-
-
-def _found(cls: type, name: str) -> Any:
-    """The attribute *name* as the classes of *cls* define it, without calling anything."""
-    for base in cls.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return None
-
-
-def full_name(cls: type) -> str:
-    """``module.Class``, as messages name it."""
-    return "%s.%s" % (cls.__module__, cls.__qualname__)
 
 
 class Shape:
@@ -72,8 +52,8 @@ class Shape:
         self.cls = cls
         self.name = full_name(cls)
         self.trusted = trusted
-        self.slots = _slots(cls)
-        setstate = _found(cls, "__setstate__")
+        self.slots = slots_of(cls)
+        setstate = found(cls, "__setstate__")
         # A plain instance has a __dict__ and nothing else to fill: the loader's fast way.
         self.plain = (
             type(self) is Instance
@@ -81,21 +61,21 @@ class Shape:
             and bool(cls.__dictoffset__)
             and setstate is None
         )
-        self.ordinary = self.plain and not _pickles_itself(cls)
-        self.keyed = _safe_key(cls)
+        self.ordinary = self.plain and not pickles_itself(cls)
+        self.keyed = safe_key(cls)
 
     def new(self, args: Tuple[Any, ...]) -> Any:
         """An instance without attributes, from the arguments of NEWOBJ."""
         raise Refusal("%s can not be made this way" % self.name)
 
-    def call(self, args: Tuple[Any, ...]) -> Any:
+    def call(self, args: Tuple[Any, ...], loader: Loader) -> Any:
         """What calling the class with *args* stands for; only enumerations allow it."""
         raise Refusal("%s would have to be called to be rebuilt" % self.name)
 
     def fill(self, instance: Any, state: Any, loader: Loader) -> None:
         """Give *instance* the attributes in *state*, once in its life."""
         loader.once(instance)
-        if self.trusted and _found(self.cls, "__setstate__") is not None:
+        if self.trusted and found(self.cls, "__setstate__") is not None:
             loader.inspect(state)
             instance.__setstate__(state)
             return
@@ -103,15 +83,15 @@ class Shape:
         if attributes is not None:
             self._fill_dict(instance, attributes, loader)
         if slots is not None:
-            self._fill_slots(instance, slots)
+            self._fillslots_of(instance, slots)
 
     def _split(self, state: Any) -> Tuple[Any, Any]:
         """*state* as (attributes for ``__dict__``, values for slots), either may be None."""
         if type(state) is tuple and len(state) == 2:
             return state
         if type(state) is list:
-            fields = _dataclass_fields(self.cls)
-            if not _dataclass_state(self.cls) or len(fields) != len(state):
+            fields = dataclass_fields(self.cls)
+            if not writes_fields(self.cls) or len(fields) != len(state):
                 raise Refusal("%s has another number of fields" % self.name)
             return None, dict(zip(fields, state))
         return state, None
@@ -122,7 +102,7 @@ class Shape:
         loader.check_names(attributes)
         instance.__dict__.update(attributes)
 
-    def _fill_slots(self, instance: Any, slots: Any) -> None:
+    def _fillslots_of(self, instance: Any, slots: Any) -> None:
         if type(slots) is not dict:
             raise Refusal("the slots of %s are not a dictionary" % self.name)
         for name, value in slots.items():
@@ -166,7 +146,9 @@ class Refused(Shape):
         """Refuse."""
         raise Refusal(self.reason)
 
-    call = new
+    def call(self, args: Tuple[Any, ...], loader: Loader) -> Any:
+        """Refuse."""
+        raise Refusal(self.reason)
 
 
 class Instance(Shape):
@@ -184,7 +166,7 @@ class Instance(Shape):
         """Nothing for a hash by identity; the compared fields of a dataclass."""
         if self.keyed:
             return ()
-        fields = _hashed_fields(self.cls)
+        fields = hashed_fields(self.cls)
         if fields is None:
             raise Refusal("%s has its own __hash__ or __eq__: it can not be a key" % self.name)
         held = self.attributes(instance)
@@ -200,7 +182,7 @@ class Tuple_(Shape):
 
     def new(self, args: Tuple[Any, ...]) -> Any:
         """``tuple.__new__`` of the fields."""
-        fields = _found(self.cls, "_fields")
+        fields = found(self.cls, "_fields")
         if type(fields) is tuple:
             if len(args) != len(fields):
                 raise Refusal("%s has %d fields, not %d" % (self.name, len(fields), len(args)))
@@ -285,15 +267,17 @@ class Enumeration(Shape):
             value = member._value_
             if type(value) in SCALARS or type(value) in (bool, tuple, type(None)):
                 self.members[type(value), value] = member
-        plain_hashes = (*_SAFE_HASHES, _loaded("enum", "Enum").__hash__)
-        self.keyed = cls.__hash__ in plain_hashes and cls.__eq__ in _SAFE_EQUALS
+        by_name = cls.__hash__ is loaded("enum", "Enum").__hash__
+        self.keyed = safe_key(cls) or (by_name and object.__eq__ is found(cls, "__eq__"))
 
-    def call(self, args: Tuple[Any, ...]) -> Any:
+    def call(self, args: Tuple[Any, ...], loader: Loader) -> Any:
         """The member with this value."""
         if len(args) != 1:
             raise Refusal("%s is looked up by one value" % self.name)
-        member = self.members.get((type(args[0]), args[0]))
-        return self._combination(args[0]) if member is None else member
+        (value,) = args
+        loader.weigh(value)  # before anything hashes it
+        member = self.members.get((type(value), value))
+        return self._combination(value) if member is None else member
 
     def named(self, name: Any) -> Any:
         """The member with this name."""
@@ -304,13 +288,13 @@ class Enumeration(Shape):
 
     def _combination(self, value: Any) -> Any:
         """A combination of flags, by the enum module's own code and no other."""
-        flag = _loaded("enum", "Flag")
-        missing = getattr(_found(self.cls, "_missing_"), "__func__", None)
+        flag = loaded("enum", "Flag")
+        missing = getattr(found(self.cls, "_missing_"), "__func__", None)
         pure = (
             issubclass(self.cls, flag)
             and type(self.cls).__module__ == "enum"
             and getattr(missing, "__module__", "") == "enum"
-            and _found(self.cls, "_new_member_") in (None, object.__new__, int.__new__)
+            and found(self.cls, "_new_member_") in (None, object.__new__, int.__new__)
         )
         if not pure or type(value) is not int or value.bit_length() > 64:
             raise Refusal("%s has no member with the value %s" % (self.name, ascii(value)[:80]))
@@ -333,7 +317,7 @@ def shape_of(cls: type, trusted: bool = False) -> Shape:
     reason = objection(cls, trusted)
     if reason is not None:
         return Refused(cls, reason)
-    if _is_enum(cls):
+    if is_enum(cls):
         return Enumeration(cls, trusted)
     if issubclass(cls, tuple):
         return Tuple_(cls, trusted)
@@ -344,105 +328,3 @@ def shape_of(cls: type, trusted: bool = False) -> Shape:
         if issubclass(cls, scalar):
             return Scalar(cls, trusted, scalar)
     return Instance(cls, trusted)
-
-
-def objection(cls: type, trusted: bool = False) -> Optional[str]:
-    """Why instances of *cls* can not be rebuilt by value, or None."""
-    if issubclass(cls, BaseException):
-        return "%s is an exception: send str(error) instead" % full_name(cls)
-    if type(_found(cls, "__getattribute__")) is not _C_METHOD:
-        return "%s has its own __getattribute__" % full_name(cls)
-    if cls.__dictoffset__ and type(_found(cls, "__dict__")) is not _GETSET:
-        return "%s has its own __dict__" % full_name(cls)
-    if _is_enum(cls):
-        return None
-    if not _known_new(cls):
-        return "%s has its own __new__, which would have to run" % full_name(cls)
-    if trusted:
-        return None
-    if _found(cls, "__del__") is not None:
-        return "%s has a __del__, which would run (see trusted_setstate)" % full_name(cls)
-    if _found(cls, "__setstate__") is not None and not _dataclass_state(cls):
-        return "%s has its own __setstate__ (see trusted_setstate)" % full_name(cls)
-    return None
-
-
-def _is_enum(cls: type) -> bool:
-    enum = _loaded("enum", "Enum")
-    return enum is not None and issubclass(cls, enum)
-
-
-def _known_new(cls: type) -> bool:
-    """Whether making an instance is the business of a built-in base alone."""
-    for base in cls.__mro__:
-        if "__new__" not in base.__dict__:
-            continue
-        if base in (object, tuple, list, dict, *SCALARS):
-            return True
-        if base is _loaded("typing", "Generic"):  # Python 3.8 has one; it only checks
-            continue
-        # collections.namedtuple writes __new__ and _make into the same class
-        return issubclass(base, tuple) and "_make" in base.__dict__
-    return False
-
-
-def _slots(cls: type) -> Dict[str, Any]:
-    """The slots that *cls* and its bases declare, by name, unless something hides them."""
-    if not any("__slots__" in base.__dict__ for base in cls.__mro__):
-        return {}
-    found: Dict[str, Any] = {}
-    for base in cls.__mro__:
-        for name, value in base.__dict__.items():
-            found.setdefault(name, (value, base))
-    return {
-        name: value
-        for name, (value, base) in found.items()
-        if type(value) is _SLOT and "__slots__" in base.__dict__
-    }
-
-
-def _pickles_itself(cls: type) -> bool:
-    """Whether the class has a say in how its instances are pickled."""
-    copyreg: Any = sys.modules["copyreg"]
-    own = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
-    return (
-        cls in copyreg.dispatch_table
-        or _found(cls, "__getattr__") is not None
-        or any(_found(cls, name) is not object.__dict__.get(name) for name in own)
-    )
-
-
-def _safe_key(cls: type) -> bool:
-    return cls.__hash__ in _SAFE_HASHES and cls.__eq__ in _SAFE_EQUALS
-
-
-def _dataclass_state(cls: type) -> bool:
-    """Whether the state of *cls* is the list of fields that `dataclasses` itself writes."""
-    setstate = _found(cls, "__setstate__")
-    return setstate is not None and setstate is _loaded("dataclasses", "_dataclass_setstate")
-
-
-def _dataclass_fields(cls: type) -> Dict[str, Any]:
-    fields = _loaded("dataclasses", "fields")
-    return {} if fields is None else {field.name: field for field in fields(cls)}
-
-
-def _hashed_fields(cls: type) -> Optional[FrozenSet[str]]:
-    """The fields that the hash of a dataclass looks at, if `dataclasses` wrote that hash."""
-    owner: Any = next(base for base in cls.__mro__ if "__hash__" in base.__dict__)
-    if "__dataclass_params__" not in owner.__dict__ or owner is not cls:
-        return None
-    written: Callable[[Any], bool] = lambda method: (  # noqa: E731 - a test used twice, only here
-        type(method) is _FUNCTION and method.__code__.co_filename == "<string>"
-    )
-    if not (written(_found(cls, "__hash__")) and written(_found(cls, "__eq__"))):
-        return None
-    fields = _dataclass_fields(cls)
-    hidden = (type(_found(cls, name)) for name in fields)
-    if any(hasattr(kind, "__set__") and kind is not _SLOT for kind in hidden):
-        return None
-    return frozenset(
-        name
-        for name, field in fields.items()
-        if field.compare or field.hash  # the union of what __hash__ and __eq__ read
-    )
