@@ -10,7 +10,7 @@ stands in ``docs/faults.md``.  How the draws are made: :mod:`pyboinc.draws`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -139,9 +139,18 @@ class FaultPlan:
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """Every kind that this plan can bring about; a backend refuses those it lacks."""
+        """Every kind that this plan can bring about."""
         mixed = MIX if self.failure_rate else ()
         return frozenset(mixed) | frozenset(self.probabilities)
+
+    def require(self, supported: Collection[Kind], backend: str) -> None:
+        """Raise ``ConfigurationError`` unless *backend* can bring about every kind asked for."""
+        missing = [str(kind) for kind in Kind if kind in self.kinds and kind not in supported]
+        if missing:
+            raise ConfigurationError(
+                f"the backend {backend} can not inject {', '.join(missing)}; leave that out:"
+                " a fault that is silently not injected would look like a program that stands it"
+            )
 
     def draw(self, sequence: int, attempt: int) -> tuple[Kind, ...]:
         """The faults of one instance: at most one ending kind (it comes first), then others.

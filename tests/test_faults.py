@@ -128,6 +128,15 @@ def test_a_plan_without_faults_is_quiet() -> None:
     assert FaultPlan().kinds == set()
 
 
+def test_a_fault_that_a_backend_lacks_is_refused() -> None:
+    """Nothing is silently not injected: the program would seem to stand what it never met."""
+    plan = FaultPlan(0.1, {Kind.DISK_FULL: 0.1, Kind.LATE: 0.1})
+
+    plan.require([*MIX, Kind.DISK_FULL], "local")
+    with pytest.raises(ConfigurationError, match="backend local can not inject late, disk_full;"):
+        plan.require(set(MIX) - {Kind.LATE}, "local")
+
+
 def test_surrounding_faults_strike_by_occasion() -> None:
     """An outage depends on the occasion that is named, not on how often one asks."""
     plan = FaultPlan(0, {Kind.SERVER_OUTAGE: 0.3}, seed=4)
