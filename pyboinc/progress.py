@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from pyboinc.backends import Attempt, Counts, Failure
+from pyboinc.backends import Counts
 from pyboinc.config import Settings
 from pyboinc.pace import Rate, State, counts_text, rate_text, replay_text, span_text
-from pyboinc.report import by_cause, own_frames
+from pyboinc.report import printable, without_numbers
 
 PATIENCE = 1.0
 """Seconds of a run before anything is drawn on a terminal."""
@@ -104,7 +104,7 @@ class Display:
         self._shows = settings.progress and not self._quiet
         self._live = self._shows and settings.live and _can_move(self._stream)
         self._face: Face | None = None
-        self._causes: list[Failure] = []
+        self._causes: set[str] = set()
         self._renew()
 
     def _renew(self) -> None:
@@ -144,18 +144,17 @@ class Display:
         if not self._quiet:
             self._attempt(lambda face: face.say(text))
 
-    def attempt_failed(self, index: int, name: str, attempt: Attempt) -> None:
-        """Tell of a failed attempt at job *index*, once for each distinct cause, if not quiet."""
-        failure = Failure(index, name, attempt.outcome, attempts=(attempt,))
-        if self._quiet or len(self._causes) >= SHOWN_CAUSES:
-            return
-        if len(by_cause([*self._causes, failure])) == len(self._causes):
-            return
-        self._causes.append(failure)
-        frames = own_frames(failure.stderr)
-        where = f" at {frames[-1]}" if frames else ""
-        text = by_cause([failure])[0].text
-        self.note(f"first error: {text}{where} (job {index}; it will be tried again)")
+    def first_errors(self, news: list[str]) -> None:
+        """Tell of errors, each ``"<result>: <its last word>"``, once for each distinct cause.
+
+        The list is emptied; if it is empty, as nearly always, this costs nothing.
+        """
+        for text in news:
+            name, _, cause = text.partition(": ")
+            if len(self._causes) < SHOWN_CAUSES and without_numbers(cause) not in self._causes:
+                self._causes.add(without_numbers(cause))
+                self.note(f"first error: {printable(cause)} ({name}; it is tried again)")
+        news.clear()
 
     def close(self) -> None:
         """Take the display away; if all is handled, say so in a line that stays."""

@@ -12,6 +12,7 @@ are shown as escapes, and long lines are cut.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from pyboinc.backends import Attempt, Failure
 _SHOWN_LINES = 30
 _SHOWN_COLUMNS = 400
 _SHOWN_NAMES = 12
+_NO_ERROR = ("success", "in progress", "not needed")
 
 _FRAME = re.compile(r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?')
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
@@ -69,6 +71,11 @@ def _printable_line(line: str) -> str:
     )
 
 
+def without_numbers(text: str) -> str:
+    """Return *text* without what varies from job to job: numbers, addresses, quoted names."""
+    return _VARYING.sub("#", text)
+
+
 def own_frames(stderr: str) -> list[Frame]:
     """Return the frames of the last traceback in *stderr* that are in the slave's own files.
 
@@ -87,10 +94,27 @@ def own_frames(stderr: str) -> list[Frame]:
     return found
 
 
+def _word(failure: Failure) -> str:
+    """One line that says why: the slave's own word, else how its last instance ended."""
+    if failure.stderr.strip() or not failure.attempts:
+        return failure.cause
+    return f"{failure.reason}; last: {ending(failure.attempts[-1])}"
+
+
+def ending(attempt: Attempt) -> str:
+    """Return how an instance ended, in words."""
+    if attempt.signal:
+        try:
+            return f"{attempt.outcome}, killed by {signal.Signals(attempt.exit_status).name}"
+        except ValueError:
+            return f"{attempt.outcome}, killed by signal {attempt.exit_status}"
+    return attempt.outcome + (f", exit status {attempt.exit_status}" if attempt.exit_status else "")
+
+
 def _key(failure: Failure) -> tuple[object, ...]:
     frames = own_frames(failure.stderr)
     where = (frames[-1].file, frames[-1].line) if frames else None
-    return where, _VARYING.sub("#", failure.cause)
+    return where, without_numbers(_word(failure))
 
 
 def by_cause(failures: Iterable[Failure]) -> list[Cause]:
@@ -98,14 +122,14 @@ def by_cause(failures: Iterable[Failure]) -> list[Cause]:
     groups: dict[tuple[object, ...], list[Failure]] = {}
     for failure in failures:
         groups.setdefault(_key(failure), []).append(failure)
-    causes = [Cause(printable(group[0].cause), tuple(group)) for group in groups.values()]
+    causes = [Cause(printable(_word(group[0])), tuple(group)) for group in groups.values()]
     return sorted(causes, key=lambda cause: -len(cause.failures))
 
 
-def describe_cause(cause: Cause, command: str = "pyboinc replay") -> str:
+def describe_cause(cause: Cause, directory: str = "") -> str:
     """Return a paragraph about one cause: where it is, the traceback, which jobs, how to replay.
 
-    *command* is what replays a job when the job's index is put behind it.
+    *directory* is put behind the command that replays a job.
     """
     first = cause.failures[0]
     lines = [f"{len(cause.failures)} x {cause.text}"]
@@ -115,10 +139,11 @@ def describe_cause(cause: Cause, command: str = "pyboinc replay") -> str:
     facts = {
         "project": printable(first.reason),
         "jobs": _some([str(index) for index in cause.jobs]),
+        "last": printable(ending(first.attempts[-1])) if first.attempts else "",
         "where": _where(cause.failures),
-        "replay": f"{command} {first.index}",
+        "replay": f"{first.replay}{directory}",
     }
-    lines += [f"  {name + ':':<9}{fact}" for name, fact in facts.items()]
+    lines += [f"  {name + ':':<9}{fact}" for name, fact in facts.items() if fact]
     return "\n".join(lines)
 
 
@@ -185,5 +210,5 @@ def cause_as_data(cause: Cause) -> Mapping[str, Any]:
 def retried(index: int, name: str, attempts: Iterable[Attempt]) -> Iterator[Failure]:
     """Yield each attempt of a job that failed and was made good later, as a failure of its own."""
     for attempt in attempts:
-        if attempt.stderr or attempt.exit_status:
+        if attempt.outcome not in _NO_ERROR:
             yield Failure(index, name, f"{attempt.outcome}; done again", attempts=(attempt,))

@@ -1,0 +1,5 @@
+"""``python -m pyboinc`` is ``pyboinc``."""
+
+from pyboinc.cli import main
+
+main(prog_name="pyboinc")

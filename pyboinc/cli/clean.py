@@ -1,0 +1,112 @@
+"""``pyboinc clean``: remove what PyBOINC has put into a job directory, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pyboinc import disk
+from pyboinc.cli.batch import Batch, hold, no_batch
+from pyboinc.cli.options import directory_argument
+from pyboinc.errors import CheckpointMismatch, ConfigurationError, DirectoryDamaged
+from pyboinc.jobdir import JobDirectory
+
+
+@click.command()
+@directory_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(directory: Path, yes: bool) -> None:
+    """Remove the batch in DIR: its jobs, its results and its checkpoint.
+
+    The programs, pyboinc.toml and every other file of your own stay.
+    """
+    job_directory = JobDirectory(directory.absolute())
+    state = job_directory.state
+    if not state.is_dir() and not job_directory.checkpoint.exists():
+        raise no_batch(job_directory.path)
+    hold(job_directory)
+    try:
+        batch = _readable(directory, job_directory)
+        click.echo(f"In {job_directory.path} this will be removed:")
+        for line in _inventory(job_directory, batch):
+            click.echo(f"  {line}")
+        if not yes:
+            _ask()
+        if batch is not None:
+            _stop_jobs(batch)
+        _remove(job_directory)
+    finally:
+        job_directory.close()
+    click.echo("Removed.")
+
+
+def _readable(directory: Path, job_directory: JobDirectory) -> Batch | None:
+    """Return the batch, or None if there is none that this PyBOINC can read."""
+    try:
+        job_directory.load()
+        return Batch(directory, job_directory) if job_directory.record else None
+    except (DirectoryDamaged, CheckpointMismatch) as error:
+        click.echo(f"pyboinc: {error}", err=True)
+        return None
+
+
+def _inventory(directory: JobDirectory, batch: Batch | None) -> list[str]:
+    """Say what is there: how much, and what would be lost with it."""
+    lines = []
+    if batch is not None:
+        calls, handled = batch.directory.journal.calls, len(batch.directory.journal.handled)
+        lines.append(f"batch {batch.record.batch or '-'}: {calls} jobs, {handled} of them handled")
+        if handled < calls:
+            lines.append(f"  {calls - handled} jobs are NOT handled yet: they are cancelled")
+    outcomes = len(directory.outcome_files())
+    lines.append(f"pyboinc_checkpoint, and {outcomes} outcomes in new/ and old/")
+    lines.append(f".pyboinc, {_size(directory.state):,} bytes")
+    refused = directory.state / "quarantine"
+    if refused.is_dir() and os.listdir(refused):
+        lines.append("  with the refused files in .pyboinc/quarantine")
+    previous = directory.state / "previous"
+    if previous.is_dir() and os.listdir(previous):
+        lines.append(f"  with {len(os.listdir(previous))} earlier batches in .pyboinc/previous")
+    return lines
+
+
+def _size(directory: Path) -> int:
+    paths = [Path(top) / name for top, _, names in os.walk(directory) for name in names]
+    return sum(path.lstat().st_size for path in paths)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise ConfigurationError("nobody can be asked here; to remove it: pyboinc clean --yes")
+    try:
+        sure = click.confirm("Remove it?")
+    except click.Abort:
+        sure = False
+    if not sure:
+        click.echo("Nothing was removed.")
+        raise click.exceptions.Exit(130)
+
+
+def _stop_jobs(batch: Batch) -> None:
+    """Let nobody work for a batch that is gone."""
+    journal = batch.directory.journal
+    if batch.record.batch is not None and len(journal.handled) < journal.calls:
+        batch.backend.begin_batch(batch.record.token)
+        batch.backend.cancel()
+        batch.backend.close()
+
+
+def _remove(directory: JobDirectory) -> None:
+    """Remove all, the journal first: without it nothing is committed any more."""
+    disk.remove(directory.state / "journal")
+    for path in directory.outcome_files():
+        disk.remove(path)
+    disk.remove(directory.checkpoint)
+    for place in (directory.new, directory.old):
+        if not disk.remove_empty(place):
+            click.echo(f"pyboinc: {place} holds files of your own and stays", err=True)
+    disk.remove_tree(directory.state)
+    disk.sync_directory(directory.path)

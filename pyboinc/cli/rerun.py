@@ -1,0 +1,74 @@
+"""``pyboinc rerun``: have some jobs done again, without starting a new batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pyboinc.cli.batch import Batch, held
+from pyboinc.cli.options import directory_argument
+from pyboinc.errors import ConfigurationError
+from pyboinc.jobdir import Arrival
+
+
+@click.command()
+@directory_argument
+@click.option("--failed", is_flag=True, help="Every job that can not be done.")
+@click.option("--job", "jobs", metavar="JOB", multiple=True, help="This job; may be repeated.")
+def command(directory: Path, failed: bool, jobs: tuple[str, ...]) -> None:
+    """Have jobs of the batch in DIR done again when its master is run again.
+
+    Their earlier outcomes are set aside, not removed.
+    """
+    if not failed and not jobs:
+        raise click.UsageError("say which jobs: --failed, or --job JOB")
+    with held(directory) as batch:
+        chosen = {batch.job(one) for one in jobs}
+        if failed:
+            chosen |= {failure.index for failure in batch.failures()}
+        if not chosen:
+            click.echo("No job has failed: there is nothing to do again.")
+            return
+        _do_again(batch, chosen)
+        more = "" if len(chosen) == 1 else "s"
+        click.echo(f"{len(chosen)} job{more} will be done again: {batch.command}")
+        click.echo(f"If you changed the slave: {batch.command} --accept-changes")
+
+
+def _do_again(batch: Batch, jobs: set[int]) -> None:
+    """Do the steps in the one order in which a crash between two of them loses nothing.
+
+    While a job is done again and its old outcome is still recorded as handled, a second
+    outcome is merely set aside.  The other way round a master could wait for a job that
+    nobody does.
+    """
+    outcomes = _outcomes(batch, jobs)
+    _refuse_parents(batch, jobs)
+    batch.backend.begin_batch(batch.record.token)
+    batch.backend.reissue(sorted(jobs))
+    batch.directory.journal.forget(jobs)
+    batch.directory.put_by(outcomes)
+
+
+def _outcomes(batch: Batch, jobs: set[int]) -> dict[Arrival, Path]:
+    """Return the outcomes of *jobs* and where they lie; each job must have one."""
+    outcomes = batch.directory.outcomes()
+    found = {one: place for one, place in outcomes.items() if one.sequence in jobs}
+    without = jobs - {one.sequence for one in found}
+    if without:
+        raise ConfigurationError(
+            f"job {min(without)} has no outcome yet, so it is not done again; to go on with the "
+            f"batch: {batch.command}"
+        )
+    return found
+
+
+def _refuse_parents(batch: Batch, jobs: set[int]) -> None:
+    """Refuse to undo what handling the outcome of a job has led to."""
+    parents = {one.sequence for one in batch.directory.journal.handled if one.made}
+    if parents & jobs:
+        raise ConfigurationError(
+            f"handling job {min(parents & jobs)} made calls of its own, which would be orphans if "
+            f"it were done again; only a new batch can: {batch.command} --fresh"
+        )
