@@ -135,9 +135,6 @@ def test_the_first_place_that_gives_a_setting_counts(
 @given(st.fixed_dictionaries({}, optional=VALUES))
 def test_settings_survive_the_way_through_a_command_line(values: dict[str, Any]) -> None:
     """`pyboinc run` can hand on what it read: as_argv is the reverse of reading flags."""
-    if values.get("failure_rate", 0) > 0.1:
-        values.pop("fault", None)  # together they could sum to more than 1
-
     found = load(NOWHERE, argv=as_argv(values), environ={})
 
     assert {name: getattr(found, name) for name in values} == values
