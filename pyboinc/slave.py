@@ -19,6 +19,7 @@ import sys
 import time
 
 from pyboinc import codec
+from pyboinc.codec_shapes import shape_of
 from pyboinc.errors import RejectedResult, SlaveError
 
 TYPE_CHECKING = False
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # the module typing takes longer to import than all of this
     from typing import Any
 
     from pyboinc.boinc_api import Task
+    from pyboinc.codec_shapes import Shape
 
 INPUT = "in"
 OUTPUT = "out"
@@ -44,77 +46,97 @@ PROGRESS_PERIOD = 0.5
 _CHECKPOINT_MARK = b"PyBOINC checkpoint 1 "
 
 
+class Classes(codec.Registry):
+    """The classes of the slave's own modules, found when a value names them.
+
+    A slave need not import the module of its input's class, and a module that no value names
+    is not imported for it.
+    """
+
+    def __init__(self, modules: Iterable[str]) -> None:
+        super().__init__({})
+        self.modules = frozenset(modules)
+        # As a pickle spells a name of up to 255 bytes: counted.
+        self._spelled = [
+            (b"\x8c" + bytes([len(name.encode())]) + name.encode(), name)
+            for name in self.modules
+            if len(name.encode()) < 256
+        ]
+
+    def for_value(self, data: bytes) -> Classes:
+        """Import the modules that the encoded value *data* names; return these classes.
+
+        It is done here, because an error in the user's module must not look like bad data.
+        """
+        for spelled, name in self._spelled:
+            if spelled in data and name not in sys.modules:
+                __import__(name)
+        return self
+
+    def for_object(self, value: Any) -> Classes | None:
+        """Return these classes if *value* is of one of them, else None (as for built-in types)."""
+        kind = type(value)
+        return None if self.shape(kind.__module__, kind.__qualname__) is None else self
+
+    def shape(self, module: str, name: str) -> Shape | None:
+        """Return how to rebuild the class *name* of *module*, None if it is not one of these."""
+        known = self._shapes.get((module, name))
+        if known is not None or module not in self.modules:
+            return known
+        found: Any = sys.modules.get(module)
+        trusted = getattr(found, "trusted_setstate", ())
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if not isinstance(found, type) or (found.__module__, found.__qualname__) != (module, name):
+            return None
+        shape = self._shapes[module, name] = self.by_class[found] = shape_of(
+            found, found in trusted
+        )
+        return shape
+
+
 class Instance:
     """The one instance of a job that this process computes.
 
     ``slot`` is its directory, whatever the slave makes its current directory later;
-    ``max_output`` is in bytes.  ``modules`` are the names of the modules whose classes an
-    input may name; None means every module beside the program.  ``received`` and ``altered``
+    ``classes`` those that its input may hold; ``task`` what connects it with a BOINC client,
+    or None where there is none; ``max_output`` is in bytes.  ``received`` and ``altered``
     are seams for injected faults: called when the input has been read, and with the output
-    before it is encoded.  ``managed`` says that :mod:`pyboinc.slave_runner` finishes the
-    task; a program that is started without it does so when it ends.
+    before it is encoded.
     """
 
-    def __init__(self) -> None:
-        self.slot = os.getcwd()
+    def __init__(self, slot: str, classes: Classes, task: Task | None = None) -> None:
+        self.slot = slot
+        self.classes = classes
+        self.task = task
         self.max_output = MAX_OUTPUT
-        self.modules: Iterable[str] | None = None
         self.received: Callable[[], None] | None = None
         self.altered: Callable[[Any], Any] | None = None
-        self.managed = False
         self.returned = False
         self._input: Any = None
         self._has_input = False
-        self._task: Task | None = None
-        self._looked_for_client = False
         self._next_report = 0.0
 
     def _path(self, name: str) -> str:
         return self.slot + "/" + name
 
-    @property
-    def task(self) -> Task | None:
-        """What connects this process with a BOINC client, or None where there is no client."""
-        if not self._looked_for_client:
-            self._looked_for_client = True
-            if os.path.exists(self._path("init_data.xml")):
-                from pyboinc.boinc_api import Task
-
-                self._task = Task(self.slot)
-        return self._task
-
     def get_input(self) -> Any:
         """Return the input object; read and decoded once."""
-        if not self._has_input:
-            data = self._read_input()
-            self._input = codec.decode(data, self._registry(data))
-            self._has_input = True
-            if self.received is not None:
-                self.received()
-        return self._input
-
-    def _read_input(self) -> bytes:
+        if self._has_input:
+            return self._input
+        name = self._path(INPUT)
         try:
-            return _read(self.task.resolve(INPUT) if self.task else self._path(INPUT))
+            data = _read(name if self.task is None else self.task.resolve(INPUT))
         except FileNotFoundError:
             raise SlaveError(
                 f"there is no input here: no file {INPUT!r} in {self.slot}; a slave gets its "
                 "input from a master, or try one job of a batch by itself: pyboinc replay JOB"
             ) from None
-
-    def _registry(self, data: bytes) -> codec.Registry:
-        """Return the classes that *data* may name: those of the slave's own modules.
-
-        A slave need not import the module of its input's class.  Pickle spells a module's
-        name as one counted string, so the modules that *data* names are easily told from
-        the others, and only these are imported.
-        """
-        names = _modules_beside() if self.modules is None else self.modules
-        wanted = [name for name in names if _spelled(name) in data]
-        for name in wanted:
-            if name not in sys.modules:
-                __import__(name)
-        return codec.Registry.from_modules([sys.modules[name] for name in wanted])
+        self._input = codec.decode(data, self.classes.for_value(data))
+        self._has_input = True
+        if self.received is not None:
+            self.received()
+        return self._input
 
     def return_output(self, output: Any) -> None:
         """Encode *output* and put it into place; see :func:`pyboinc_return_output`."""
@@ -125,7 +147,7 @@ class Instance:
             )
         if self.altered is not None:
             output = self.altered(output)
-        data = codec.encode(output, what="output")
+        data = codec.encode(output, "output", self.classes.for_object(output))
         if len(data) > self.max_output:
             _write(self._path(TOO_BIG), b"")
             raise SlaveError(
@@ -133,15 +155,13 @@ class Instance:
                 "or let the master raise the limit (max_output)"
             )
         if self.task is None:
-            _write_whole(self._path(OUTPUT), data)
+            name = self._path(OUTPUT)
+            _write(name + ".tmp", data)
+            os.rename(name + ".tmp", name)
         else:
-            # The client moves the file to its uploads only after the task has finished.
+            # Written in place: the client takes the file when the task says it has finished.
             _write(self.task.resolve(OUTPUT), data)
         self.returned = True
-        if self.task is not None and not self.managed:
-            import atexit
-
-            atexit.register(self.task.finish)
 
     def fraction_done(self, fraction: float) -> None:
         """Report progress; see :func:`pyboinc_fraction_done`."""
@@ -162,7 +182,7 @@ class Instance:
         """Save *state*; see :func:`pyboinc_save_checkpoint`."""
         from zlib import crc32
 
-        data = codec.encode(state, what="checkpoint")
+        data = codec.encode(state, "checkpoint")
         _write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
         if self.task is not None:
             self.task.report_checkpoint()
@@ -178,13 +198,48 @@ class Instance:
         if head != b"%s%08x" % (_CHECKPOINT_MARK, crc32(data)):
             return None
         try:
-            return codec.decode(data, self._registry(data))
+            return codec.decode(data, self.classes.for_value(data))
         except RejectedResult:
             return None
 
 
-instance = Instance()
-"""This process's instance: a process computes one."""
+_instance: Instance | None = None
+
+
+def begin(instance: Instance) -> None:
+    """Let this process compute *instance*; who calls it also ends the task."""
+    global _instance
+    _instance = instance
+
+
+def current() -> Instance:
+    """Return this process's instance; for a program started by hand, find out what it is.
+
+    Then the slot is the current directory, and the modules are those beside the program.
+    """
+    if _instance is None:
+        slot = os.getcwd()
+        begin(Instance(slot, Classes(_modules_beside()), _task(slot)))
+    return _instance  # type: ignore[return-value]  # begin() has set it
+
+
+def _task(slot: str) -> Task | None:
+    """Return the connection to the BOINC client that started this program in *slot*, if any."""
+    if not os.path.exists(slot + "/init_data.xml"):
+        return None
+    import atexit
+
+    from pyboinc.boinc_api import Task
+
+    atexit.register(_finish)
+    return Task(slot)
+
+
+def _finish() -> None:
+    """Tell the client that the task has finished, if a program started by hand has."""
+    instance = current()
+    if instance.returned and instance.task is not None:
+        instance.task.finish()
 
 
 def pyboinc_get_input() -> Any:
@@ -194,7 +249,7 @@ def pyboinc_get_input() -> Any:
     :class:`~pyboinc.errors.SlaveError` if there is no input here, and
     :class:`~pyboinc.errors.RejectedResult` if it is not what a master wrote.
     """
-    return instance.get_input()
+    return current().get_input()
 
 
 def pyboinc_return_output(output: Any) -> None:
@@ -207,7 +262,7 @@ def pyboinc_return_output(output: Any) -> None:
     Raises :class:`~pyboinc.errors.EncodeError` for what can not travel, and
     :class:`~pyboinc.errors.SlaveError` if it is too big or the second output.
     """
-    instance.return_output(output)
+    current().return_output(output)
 
 
 def pyboinc_fraction_done(fraction: float) -> None:
@@ -216,7 +271,7 @@ def pyboinc_fraction_done(fraction: float) -> None:
     Raises :class:`~pyboinc.errors.SlaveError` for a negative number or NaN; more than 1.0
     counts as 1.0.
     """
-    instance.fraction_done(fraction)
+    current().fraction_done(fraction)
 
 
 def pyboinc_save_checkpoint(state: Any) -> None:
@@ -225,17 +280,12 @@ def pyboinc_save_checkpoint(state: Any) -> None:
     *state* may be anything that an output may be.  It replaces the state saved before, whole
     or not at all.
     """
-    instance.save_checkpoint(state)
+    current().save_checkpoint(state)
 
 
 def pyboinc_load_checkpoint() -> Any:
     """Return the state saved last, or None: at a job's first start, or if it is damaged."""
-    return instance.load_checkpoint()
-
-
-def _spelled(module: str) -> bytes:
-    name = module.encode()
-    return b"\x8c" + bytes([len(name)]) + name if len(name) < 256 else name
+    return current().load_checkpoint()
 
 
 def _modules_beside() -> list[str]:

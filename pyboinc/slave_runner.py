@@ -22,12 +22,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from atexit import _run_exitfuncs
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
 from types import CodeType, ModuleType, TracebackType
 
 from pyboinc import slave
 from pyboinc.errors import ConfigurationError, PyboincError
+from pyboinc.slave import Classes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes longer to import than all of this
@@ -74,22 +75,18 @@ class Program:
         self.slave = slave
         self.path = os.path.join(directory, *slave.split("/"))
         self.code: CodeType | None = None
-        self.specs: dict[str, ModuleSpec] = dict(_specs(directory))
-
-    @property
-    def modules(self) -> list[str]:
-        """The names of the modules that a job's input may name classes of."""
-        return [name for name, spec in self.specs.items() if spec.origin != self.path]
+        self.main = ModuleType("__main__")
+        self.specs = dict(_specs(directory))
+        own = [name for name, spec in self.specs.items() if spec.origin != self.path]
+        self.classes = Classes(own)
 
     def compile(self) -> None:
         """Compile everything now; what has a syntax error is left for the slave to show."""
-        loaders = [spec.loader for spec in self.specs.values()]
-        for loader in loaders:
-            if isinstance(loader, _Loader):
-                try:
-                    loader.get_code(loader.name)
-                except (SyntaxError, ValueError, OSError):
-                    pass
+        for spec in self.specs.values():
+            try:
+                spec.loader.get_code(spec.name)  # type: ignore[union-attr]  # a _Loader
+            except (SyntaxError, ValueError, OSError):
+                pass
         try:
             self.code = _compile(self.path)
         except (SyntaxError, ValueError, OSError):
@@ -101,24 +98,31 @@ class Program:
         """Return the spec of a module of the archive, None for all others (import's protocol)."""
         return self.specs.get(name)
 
-    def execute(self) -> None:
-        """Run the slave as ``__main__``; whatever it raises comes out."""
-        main = ModuleType("__main__")
-        main.__dict__.update(__file__=self.path, __builtins__=__builtins__, __cached__=None)
-        sys.modules["__main__"] = main
+    def install(self) -> None:
+        """Make everything ready that does not run any of the user's code."""
+        self.main.__dict__.update(__file__=self.path, __builtins__=__builtins__, __cached__=None)
+        sys.modules["__main__"] = self.main
         sys.argv[:] = [self.path]
         sys.path.insert(0, os.path.dirname(self.path))
         sys.meta_path.insert(0, self)
+
+    def uninstall(self) -> None:
+        """Undo :meth:`install`, for another program in the same process."""
+        sys.path.remove(os.path.dirname(self.path))
+        sys.meta_path.remove(self)
+
+    def execute(self) -> None:
+        """Run the slave as ``__main__``; whatever it raises comes out."""
         code = self.code or _compile(self.path)
         if "pyboinc" not in _names(code):
-            self._provide(main)
-        exec(code, main.__dict__)
+            self._provide()
+        exec(code, self.main.__dict__)
 
-    def _provide(self, main: ModuleType) -> None:
+    def _provide(self) -> None:
         for name in _PROVIDED:
-            setattr(main, name, getattr(slave, name))
+            setattr(self.main, name, getattr(slave, name))
         if _TYPES in self.specs:
-            exec(f"from {_TYPES} import *", main.__dict__)
+            exec(f"from {_TYPES} import *", self.main.__dict__)
 
 
 def _specs(directory: str) -> Iterator[tuple[str, ModuleSpec]]:
@@ -130,12 +134,13 @@ def _specs(directory: str) -> Iterator[tuple[str, ModuleSpec]]:
                 continue
             path = os.path.join(folder, file)
             parts = os.path.relpath(path, directory)[:-3].split(os.sep)
-            name = ".".join(parts[:-1] if stem == "__init__" else parts)
-            search = [folder] if stem == "__init__" else None
-            spec = spec_from_file_location(
-                name, path, loader=_Loader(name, path), submodule_search_locations=search
-            )
-            if name and spec is not None:
+            package = stem == "__init__"
+            name = ".".join(parts[:-1] if package else parts)
+            if name:
+                spec = ModuleSpec(name, _Loader(name, path), origin=path, is_package=package)
+                spec.has_location = True
+                if package:
+                    spec.submodule_search_locations = [folder]
                 yield name, spec
 
 
@@ -154,27 +159,25 @@ def _names(code: CodeType) -> set[str]:
 
 
 def run(program: Program) -> int:
-    """Run *program* in the current directory; return its exit status (0..255).
+    """Run the installed *program* in its slot; return its exit status (0..255).
 
     0 means that it returned an output and ended well, and that a BOINC client, if there is
     one, has been told so.
     """
-    instance = slave.instance
-    instance.slot = os.getcwd()
-    instance.managed = True
-    instance.modules = program.modules
-    ending = ""
+    ending = "ended"
     try:
         program.execute()
         status = 0
-        ending = "ended"
     except SystemExit as exit_:
         status = _status(exit_)
         ending = "called sys.exit(0)"
     except BaseException as error:  # noqa: BLE001  # whatever a slave raises ends the job
         status = 1
         _show(error, program.directory)
-    _finish_threads()
+    if "threading" in sys.modules:
+        _join_threads()
+    _run_exitfuncs()
+    instance = slave.current()
     if status == 0 and not instance.returned:
         sys.stderr.write(
             f"{program.slave} {ending} without an output: "
@@ -198,14 +201,10 @@ def _status(exit_: SystemExit) -> int:
     return 1
 
 
-def _finish_threads() -> None:
-    """Do what the interpreter does first at its end: join threads, run ``atexit`` handlers."""
-    threading: Any = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
-    import atexit
-
-    atexit._run_exitfuncs()
+def _join_threads() -> None:
+    """Wait for the slave's threads, as the interpreter does at its end."""
+    threading: Any = sys.modules["threading"]
+    threading._shutdown()
 
 
 def _flush() -> None:
@@ -289,10 +288,18 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 2:
         raise ConfigurationError("usage: python -m pyboinc.slave_runner ARCHIVE SLAVE")
     archive, name = arguments
-    task = slave.instance.task
-    directory = os.path.abspath("program")
-    unpack(task.resolve(archive) if task else archive, directory)
-    return run(Program(directory, name))
+    slot = os.getcwd()
+    task = None
+    if os.path.exists("init_data.xml"):
+        from pyboinc.boinc_api import Task
+
+        task = Task(slot)
+        archive = task.resolve(archive)
+    unpack(archive, os.path.join(slot, "program"))
+    program = Program(os.path.join(slot, "program"), name)
+    program.install()
+    slave.begin(slave.Instance(slot, program.classes, task))
+    return run(program)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ import sys
 from types import ModuleType
 
 root, search_path, role = sys.argv[1:4]
-sys.path += [path for path in search_path.split(os.pathsep) if path not in sys.path]
-if root not in sys.path:
-    sys.path.append(root)
+sys.path.insert(0, root)  # the same pyboinc as the master's, whatever is installed
 
 stubs = ("pyboinc.backends", "pyboinc.backends.local")
 for name in stubs:
@@ -24,11 +22,13 @@ for name in stubs:
     sys.modules[name] = stub
 
 if role == "server":
-    from pyboinc.backends.local.forkserver import main
+    from pyboinc.backends.local.keeper import main
 else:
-    from pyboinc.backends.local.slave_process import main
+    from pyboinc.backends.local.forkserver import spawned as main
 
 for name in stubs:
     del sys.modules[name]
+sys.path.remove(root)  # what lies beside it is none of a slave's business
+sys.path += [path for path in search_path.split(os.pathsep) if path not in sys.path]
 
 os._exit(main(sys.argv[4:]))

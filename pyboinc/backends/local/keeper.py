@@ -1,157 +1,364 @@
-"""Nothing that a slave started outlives it, nor the worker, nor the master.
+"""The keeper: the process between the master and a fork server.
 
-:func:`keep` is the whole life of the keeper, the process between the master and a fork
-server: it waits until one of the two is gone, then kills whatever is left below it.  On
-Linux keeper and fork server are *subreapers*: a process whose parents have died becomes
-their child, even if it put itself into a session of its own, and so can be found.
+    master  --socket--  keeper  --pipes--  fork server  --fork or spawn-->  slave
 
-Who is killed with SIGKILL, and who then cleans up:
+It does for one emulated computer what the BOINC client does for a real one: it keeps a
+queue of instances and runs one at a time, prepares its slot, watches its time, memory and
+disk, keeps its stderr, suspends and kills it, and reports how it ended.
 
-    the master          keeper and fork server both see the socket close
-    the keeper          the fork server gets SIGTERM, its parent-death signal
-    the fork server     the keeper; the slave itself gets SIGKILL from the kernel
-    a slave             the fork server
+It is also the parent of all that happens behind a worker, and nothing outlives it.  Who
+is killed (by SIGKILL), and who then sees to the rest:
 
-Only if keeper and fork server are killed at the same instant can a process survive that
-a slave had put into a session of its own.  Elsewhere than on Linux such a process
-survives every death but the slave's own.
+    the master          the keeper, which sees the socket close
+    the keeper          the fork server, by its parent-death signal
+    the fork server     the keeper; the slave itself is killed by the kernel
+    a slave             the fork server, then the keeper reports it
+
+Only if keeper and fork server are killed at the same instant can a process survive that a
+slave had put into a session of its own.  (Elsewhere than on Linux, where there are no
+subreapers, such a process survives every death.)
 """
 
 from __future__ import annotations
 
+import marshal
 import os
+import resource
 import select
 import signal
-import sys
+import time
+
+from pyboinc.backends.local import processes
+from pyboinc.backends.local.slots import Slot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-LINUX = sys.platform.startswith("linux")
+    from typing import Any
 
 PARENT_CHECK = 1.0
 """Seconds between two looks at who the parent is.
 
-The socket tells of the master's death at once, unless the master forked a process that
+The socket tells of the master's death at once, unless a process that the master forked
 still holds it.
 """
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
+SAMPLE = 0.1
+"""Seconds between two looks at a running slave's memory and disk."""
+
+FLOOD = 1 << 24
+"""Bytes of stderr after which a slave is ended."""
+
+FASTEST_DISK = 10e9
+"""Bytes a second: no slot is written faster, so after a short run it need not be measured."""
+
+_MAXRSS_UNIT = 1024 if processes.LINUX else 1
+_NO_OUTPUT = b"the slave's process ended without an output (os._exit, or another program?)\n"
 
 
-def _find_prctl() -> Callable[[int, int], object]:
-    import ctypes
+class Job:
+    """One instance as the keeper knows it: what was asked for (see ``Run``), how it goes."""
 
-    prctl = ctypes.CDLL(None).prctl
-    prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
+    def __init__(
+        self,
+        name: str,
+        slot: str,
+        program: str,
+        slave: str,
+        input: bytes,
+        time_limit: float,
+        memory: float,
+        disk: float,
+        max_output: int,
+        resume: bool,
+        fault: str | None,
+        salt: int,
+    ) -> None:
+        self.name = name
+        self.slot = Slot(slot, keep=resume)
+        self.input = input
+        self.order = (slot, program, slave, max_output, fault, salt)
+        self.time_limit = time_limit
+        self.memory = memory
+        self.disk = disk
+        self.max_output = max_output
+        self.pid = 0
+        self.running = False
+        self.suspended = False
+        self.started = 0.0
+        self.elapsed = 0.0
+        self.next_sample = SAMPLE
+        self.reason: str | None = None
 
-    def call(option: int, value: int) -> object:
-        return prctl(option, value)
+    def run_time(self) -> float:
+        """Return the seconds of wall time that it has run, not counting time suspended."""
+        if self.suspended or not self.running:
+            return self.elapsed
+        return self.elapsed + time.monotonic() - self.started
 
-    return call
-
-
-def _no_prctl(option: int, value: int) -> object:
-    return None
-
-
-_prctl = _find_prctl() if LINUX else _no_prctl
-
-
-def become_subreaper() -> None:
-    """Become the parent of every process below this one whose own parent dies (Linux)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with(parent: int, number: int) -> None:
-    """Get the signal *number* when the process *parent*, this one's parent, dies (Linux)."""
-    _prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died before we asked
-        os.kill(os.getpid(), number)
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes whose parent is the single-threaded process *pid*."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            return [int(word) for word in file.read().split()]
-    except FileNotFoundError:
-        return list(_children_by_search(pid))
-
-
-def _children_by_search(pid: int) -> Iterator[int]:
-    """As :func:`children`, for kernels without CONFIG_PROC_CHILDREN."""
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    # The command's name may hold anything, so count from its end.
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid:
-                yield int(name)
-
-
-def kill_children(*known: int) -> None:
-    """Kill every child of this process and, as they become its own, theirs; reap them all.
-
-    *known* are children that must go even where the system can not list them.  A child that
-    this user may not kill (it runs a setuid program) is left to itself.
-    """
-    me = os.getpid()
-    while True:
-        targets = {*known, *children(me)}
-        known = ()
-        killed = [child for child in targets if _killed(child)]
+    def signal(self, number: int) -> None:
+        """Send the signal *number* to the slave and its process group."""
         try:
-            ended, _ = os.waitpid(-1, 0 if killed else os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not killed and not ended:
-            return
+            os.killpg(self.pid, number)
+        except ProcessLookupError:  # it has not made its group yet
+            os.kill(self.pid, number)
 
 
-def _killed(pid: int) -> bool:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+class Keeper:
+    """A queue of instances, of which the first one runs; see the module's docstring.
 
-
-def keep(server: int, connection: int) -> None:
-    """Wait until the master or the fork server *server* is gone, then leave nothing behind.
-
-    *connection* is this process's copy of the fork server's socket to the master.  It is
-    held to the end, so that the master sees it close when all is cleaned up.
+    *server* is the fork server, *connection* the socket to the master.  The others are pipes
+    from the fork server (its slaves' stderr, process numbers, ends) and to it (orders).
     """
-    master = os.getppid()
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    poller = select.poll()
-    poller.register(wake, select.POLLIN)
-    poller.register(connection, 0)
-    ended = closed = False
-    while not ended and not closed and os.getppid() == master:
-        events = dict(poller.poll(PARENT_CHECK * 1000))
-        if wake in events:
-            os.read(wake, 512)
-        closed = connection in events
-        ended = server in _reaped()
-    kill_children(*([] if ended else [server]))
+
+    def __init__(
+        self, server: int, connection: int, stderr: int, pids: int, ends: int, orders: int
+    ) -> None:
+        self.server = server
+        self.connection = connection
+        self.stderr = stderr
+        self.pids = pids
+        self.ends = ends
+        self.orders = orders
+        self.queue: list[Job] = []
+        self.current: Job | None = None
+        self.closing = False
+        self.ready = False
+        self._received = bytearray()
+        self._unsent = bytearray()
+        for descriptor in (connection, stderr):
+            os.set_blocking(descriptor, False)
+        self._poller = select.poll()
+        # A slave's end is looked for before its stderr: then the same look shows all of it.
+        for descriptor in (ends, stderr, connection):
+            self._poller.register(descriptor, select.POLLIN)
+
+    def serve(self) -> None:
+        """Run instances until the master or the fork server is gone; leave nothing behind."""
+        master = os.getppid()
+        while not self.closing and os.getppid() == master:
+            ready = dict(self._poller.poll(self._patience()))
+            if self.connection in ready:
+                self._converse()
+            if self.stderr in ready:
+                self._take_stderr()
+            if self.ends in ready:
+                self._take_end()
+            if self.current is not None:
+                self._watch(self.current)
+            elif self.ready and self.queue and not self.closing:
+                self._begin(self.queue.pop(0))
+        processes.kill_children(self.server)
+
+    def _patience(self) -> float:
+        """Return for how many milliseconds nothing need be looked at."""
+        job = self.current
+        if job is None:
+            return 0 if self.queue and self.ready else PARENT_CHECK * 1000
+        if job.suspended or job.reason:
+            return PARENT_CHECK * 1000
+        ran = job.run_time()
+        return max(0.0, min(job.next_sample, job.time_limit) - ran) * 1000 + 1
+
+    # -- the conversation with the master
+
+    def _converse(self) -> None:
+        try:
+            data = os.read(self.connection, 1 << 20)
+        except BlockingIOError:
+            data = None
+        except ConnectionResetError:
+            data = b""
+        if data:
+            self._received += data
+            self._understand()
+        elif data is not None:
+            self.closing = True
+        if self._unsent:
+            self._flush()
+
+    def _understand(self) -> None:
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "little")
+            if len(self._received) < end:
+                break
+            message = marshal.loads(self._received[4:end])
+            del self._received[:end]
+            self._obey(*message)
+
+    def _obey(self, order: str, *arguments: Any) -> None:
+        if order == "run":
+            self.queue.append(Job(*arguments))
+            return
+        for job in (*filter(None, [self.current]), *self.queue):
+            if job.name == arguments[0]:
+                {"kill": self._kill, "suspend": self._suspend, "resume": self._resume}[order](job)
+                return
+
+    def _report(self, job: Job, status: int, by_signal: bool, cpu: float) -> None:
+        self.say((job.name, status, by_signal, job.reason, job.elapsed, cpu))
+
+    def say(self, message: tuple[str | float | None, ...]) -> None:
+        """Send *message* to the master."""
+        data = marshal.dumps(message)
+        self._unsent += len(data).to_bytes(4, "little") + data
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what can be sent without waiting: the master may be sending, too."""
+        try:
+            del self._unsent[: os.write(self.connection, self._unsent)]
+        except BlockingIOError:
+            pass
+        except (BrokenPipeError, ConnectionResetError):
+            self.closing = True
+        wanted = select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
+        self._poller.modify(self.connection, wanted)
+
+    # -- one instance
+
+    def _begin(self, job: Job) -> None:
+        try:
+            job.slot.prepare(job.input)
+        except OSError as error:
+            job.reason = f"no slot: {error.strerror}: {job.slot.path}"
+            self._report(job, 1, False, 0.0)
+            return
+        self.current = job
+        job.input = b""
+        job.running = True
+        job.started = time.monotonic()
+        try:
+            os.write(self.orders, marshal.dumps(job.order))
+        except BrokenPipeError:
+            self.closing = True
+        if job.suspended:
+            self._stop(job)
+
+    def _end(self, job: Job, reason: str) -> None:
+        """Kill the running *job*; the first reason counts."""
+        if job.reason is None:
+            job.reason = reason
+            self._signal(job, signal.SIGKILL)
+
+    def _kill(self, job: Job) -> None:
+        if job.running:
+            self._end(job, "killed")
+        else:
+            job.reason = "killed"
+            self.queue.remove(job)
+            self._report(job, int(signal.SIGKILL), True, 0.0)
+
+    def _suspend(self, job: Job) -> None:
+        if not job.suspended:
+            job.elapsed = job.run_time()
+            job.suspended = True
+            self._stop(job)
+
+    def _stop(self, job: Job) -> None:
+        if job.running:
+            self._signal(job, signal.SIGSTOP)
+
+    def _resume(self, job: Job) -> None:
+        if job.suspended:
+            job.suspended = False
+            job.started = time.monotonic()
+            if job.running:
+                self._signal(job, signal.SIGCONT)
+
+    def _signal(self, job: Job, number: int) -> None:
+        if not job.pid:
+            job.pid = int(os.read(self.pids, 100) or 0)
+        if job.pid and not self._has_ended():
+            job.signal(number)
+
+    def _has_ended(self) -> bool:
+        """Say whether the running slave has ended and its number may mean another process."""
+        looker = select.poll()
+        looker.register(self.ends, select.POLLIN)
+        return bool(looker.poll(0))
+
+    def _take_stderr(self) -> None:
+        try:
+            data = os.read(self.stderr, 1 << 16)
+        except BlockingIOError:
+            return
+        job = self.current
+        if job is not None and job.slot.add_stderr(data) > FLOOD:
+            self._end(job, "stderr flood")
+
+    def _watch(self, job: Job) -> None:
+        """End *job* if it is over a limit."""
+        ran = job.run_time()
+        if ran >= job.time_limit:
+            self._end(job, "time limit")
+        if ran >= job.next_sample and not job.suspended:
+            job.next_sample = ran + SAMPLE
+            if not job.pid:
+                job.pid = int(os.read(self.pids, 100) or 0)
+            if processes.resident(job.pid) > job.memory:
+                self._end(job, "memory limit")
+            elif job.slot.disk_usage() > job.disk:
+                self._end(job, "disk limit")
+
+    def _take_end(self) -> None:
+        data = os.read(self.ends, 1000)
+        job = self.current
+        if not data:
+            self.closing = True
+            return
+        message = marshal.loads(data)
+        if job is None:
+            self.ready = True
+            self.say(("isolation", message))
+            return
+        status, cpu, peak = message
+        if not job.pid:
+            os.read(self.pids, 100)
+        job.elapsed = job.run_time()
+        self.current = None
+        by_signal = os.WIFSIGNALED(status)
+        code = os.WTERMSIG(status) if by_signal else os.WEXITSTATUS(status)
+        if job.reason is None:
+            code = self._judge(job, code, by_signal, peak * _MAXRSS_UNIT)
+        job.slot.close_stderr()
+        self._report(job, code, by_signal, cpu)
+
+    def _judge(self, job: Job, code: int, by_signal: bool, peak: int) -> int:
+        """Set the reason of a slave that ended by itself; return its exit status."""
+        size = job.slot.output_size()
+        if peak > job.memory:
+            job.reason = "memory limit"
+        elif job.elapsed * FASTEST_DISK > job.disk and job.slot.disk_usage() > job.disk:
+            job.reason = "disk limit"
+        elif size is None:
+            if code and not by_signal and job.slot.output_refused():
+                job.reason = "output too big"
+            elif not code and not by_signal:
+                job.slot.add_stderr(_NO_OUTPUT)
+                return 1
+        elif size > job.max_output:
+            job.reason = "output too big"
+        return code
 
 
-def _reaped() -> list[int]:
-    """Reap children that have ended: the fork server, or orphans that became ours."""
-    ended = []
-    try:
-        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-            ended.append(pid)
-    except ChildProcessError:
-        pass
-    return ended
+def main(arguments: list[str]) -> int:
+    """Become keeper and fork server: ``CONNECTION ISOLATION PRELOAD``; return at their end."""
+    connection, isolation, preload = int(arguments[0]), arguments[1], arguments[2]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    processes.become_subreaper()
+    (stderr, stderr_in), (pids, pids_in), (ends, ends_in) = os.pipe(), os.pipe(), os.pipe()
+    orders, orders_in = os.pipe()
+    server = os.fork()
+    if server == 0:
+        os.dup2(stderr_in, 2)
+        for descriptor in (connection, stderr, stderr_in, pids, ends, orders_in):
+            os.close(descriptor)
+        from pyboinc.backends.local import forkserver
+
+        forkserver.main(orders, pids_in, ends_in, isolation, preload.split(","))
+        return 0
+    for descriptor in (stderr_in, pids_in, ends_in, orders):
+        os.close(descriptor)
+    os.set_inheritable(connection, False)
+    Keeper(server, connection, stderr, pids, ends, orders_in).serve()
+    return 0

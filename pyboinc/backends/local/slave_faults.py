@@ -32,7 +32,7 @@ def run(program: slave_runner.Program, fault: str, salt: int) -> int:
     salts, when it has read its input.  A program that never reads it, or that catches the
     injected error, fails at its end.
     """
-    instance = slave.instance
+    instance = slave.current()
     if fault == "wrong":
         instance.altered = lambda output: wrong(output, salt)
         return slave_runner.run(program)

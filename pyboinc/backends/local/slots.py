@@ -9,10 +9,9 @@ fills no disk: the beginning as it comes, and the end.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 
-from pyboinc import slave
+from pyboinc.slave import INPUT, OUTPUT, TOO_BIG
 
 STDERR = "stderr.txt"
 
@@ -20,7 +19,7 @@ KEPT = 1 << 15
 """Bytes of stderr kept from its beginning, and as many from its end."""
 
 _LEFT_OUT = b"\n[... %d bytes left out ...]\n"
-_STALE = (slave.OUTPUT, slave.OUTPUT + ".tmp", slave.TOO_BIG)
+_STALE = (OUTPUT, OUTPUT + ".tmp", TOO_BIG)
 """What a job that goes on after a restart of its host must not find."""
 
 
@@ -44,20 +43,14 @@ class Slot:
         except FileNotFoundError:
             os.makedirs(self.path)
             os.chdir(self.path)
-        if os.environ.get("HOME") != self.path:
-            os.environ["HOME"] = os.environ["TMPDIR"] = self.path
         for name in os.listdir("."):
-            if name in _STALE or (name != slave.INPUT and not self.keep):
+            if name in _STALE or (name != INPUT and not self.keep):
                 _remove(name)
-        descriptor = os.open(
-            slave.INPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666
-        )
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
+            _overwrite(INPUT, data)
+        except OSError:  # a slave made something else of it
+            _remove(INPUT)
+            _overwrite(INPUT, data)
 
     def add_stderr(self, data: bytes) -> int:
         """Keep *data*, which the slave wrote to stderr; return how many bytes that are so far."""
@@ -88,21 +81,44 @@ class Slot:
     def output_size(self) -> int | None:
         """Return the size of the output in bytes, None if there is none."""
         try:
-            status = os.stat(slave.OUTPUT, follow_symlinks=False)
+            status = os.stat(OUTPUT, follow_symlinks=False)
         except OSError:
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def output_refused(self) -> bool:
         """Say whether the slave tried to return an output that is too big."""
-        return os.path.lexists(slave.TOO_BIG)
+        return os.path.lexists(TOO_BIG)
 
 
-def _remove(name: str) -> None:
+def _remove(path: str) -> None:
     try:
-        os.unlink(name)
-    except IsADirectoryError:
-        shutil.rmtree(name)
+        os.unlink(path)
+    except OSError:
+        if not os.path.isdir(path):
+            raise
+        from shutil import rmtree
+
+        rmtree(path)
+
+
+def _overwrite(path: str, data: bytes) -> None:
+    """Write the file *path* in place.
+
+    Truncating a file, or renaming another one over it, makes ext4 write the new one to the
+    disk at once (its ``auto_da_alloc``), which takes twenty times as long.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if size > len(data):
+            os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
 
 
 def _blocks(directory: str) -> int:
