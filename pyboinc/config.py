@@ -83,7 +83,6 @@ class Settings:
     accept_changes: bool
     quiet: bool
     no_progress: bool
-    log_level: str
     #: The limits of a job whose call sets none.
     limits: Limits
     #: What is no error but worth a line on stderr, such as a flag that is nearly one of ours.

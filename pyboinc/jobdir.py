@@ -64,6 +64,7 @@ class RunRecord:
     files: dict[str, str] = field(default_factory=dict)
     slaves: list[str] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
+    include: list[str] = field(default_factory=list)
     limits: dict[str, Any] = field(default_factory=dict)
     directory: str = ""
     batch: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pyboinc import __version__, bundle
 from pyboinc.backends import Backend, find_backend
 from pyboinc.calls import Calls
 from pyboinc.config import Settings
+from pyboinc.draws import new_seed
 from pyboinc.errors import CheckpointMismatch
 from pyboinc.jobdir import JobDirectory, RunRecord
 
@@ -29,6 +30,8 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
         _begin(directory, settings)
     else:
         _go_on(directory, settings, calls, backend)
+    for note in settings.notes:
+        print(f"pyboinc: {note}", file=sys.stderr)
     if not settings.quiet:
         print(_first_line(directory, settings), file=sys.stderr, flush=True)
     return backend
@@ -52,11 +55,12 @@ def _begin(directory: JobDirectory, settings: Settings) -> None:
     seed = settings.seed
     directory.begin(
         RunRecord(
-            token=secrets.token_hex(16),
+            token=os.urandom(16).hex(),
             backend=settings.backend,
-            seed=secrets.randbelow(1_000_000) if seed is None else seed,
+            seed=new_seed() if seed is None else seed,
             program=_program(directory.path),
             limits=settings.limits.asdict(),
+            include=list(settings.include),
             directory=str(directory.path),
         )
     )
@@ -116,7 +120,7 @@ def _check_program(directory: JobDirectory, record: RunRecord, accept: bool) -> 
 def digests(path: Path, record: RunRecord) -> dict[str, str]:
     """Return the sha256 of each file that the program of *record* consists of."""
     programs = [name for name in (record.program, *record.slaves) if name]
-    return bundle.program_digests(path, programs)
+    return bundle.program_digests(path, programs, record.include)
 
 
 def _first_line(directory: JobDirectory, settings: Settings) -> str:

@@ -70,7 +70,6 @@ def _limit(name: str, metavar: str, help: str) -> Setting:  # noqa: A002  # name
 
 _NO_FAULTS: MappingProxyType[Any, float] = MappingProxyType({})
 _ISOLATION = ("auto", "fork", "spawn")
-_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -180,13 +179,6 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("quiet", values.boolean, False, "say nothing but errors"),
     Setting("no_progress", values.boolean, False, "show no progress"),
-    Setting(
-        "log_level",
-        values.choice(*_LEVELS),
-        "warning",
-        "how much the log tells: " + ", ".join(_LEVELS),
-        "LEVEL",
-    ),
 )
 
 BY_NAME: dict[str, Setting] = {setting.name: setting for setting in SETTINGS}

@@ -51,7 +51,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "accept_changes": st.booleans(),
     "quiet": st.booleans(),
     "no_progress": st.booleans(),
-    "log_level": st.sampled_from(["debug", "info", "error"]),
 }
 
 

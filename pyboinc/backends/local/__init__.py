@@ -211,7 +211,7 @@ class LocalBackend:
         assert record is not None
         options = Options(
             directory=str(self._directory.path),
-            batch=self._batches[record.token],
+            batch=self._number(),
             seed=record.seed,
             failure_rate=settings.failure_rate,
             faults=format_faults(settings.fault),

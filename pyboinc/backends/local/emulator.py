@@ -288,9 +288,14 @@ class Emulator:
 
     # What is durable.
 
+    @property
+    def dirty(self) -> bool:
+        """Whether anything has happened since the last commit."""
+        return bool(self._changed or self._changed_results)
+
     def commit(self) -> bool:
         """Make everything that happened durable and deliver outcomes; False if nothing had."""
-        if not self._changed and not self._changed_results:
+        if not self.dirty:
             return False
         self.uploads.sync()
         self.store.write(self._changed.values(), self._results_to_write(), self.now())

@@ -19,14 +19,15 @@ from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
-from pyboinc.faults import FaultPlan, Kind, garbage
+from pyboinc.faults import FaultPlan, Kind
+from pyboinc.garbage import garbage
 from pyboinc.project import ClientState, Report, Result
 
-_SHORT = 0.1
-"""Seconds: while instances are shorter than this, workers get some in advance."""
+_AHEAD_SECONDS = 0.1
+"""Workers have instances for about this long, so that they never wait for a commit..."""
 
-_AHEAD = 4
-"""How many instances a worker has, at most, while they are short."""
+_AHEAD = 64
+"""...but not more than so many, and of long ones just the one that runs."""
 
 _DEATHS = 3
 """An instance under which the worker dies so often is reported as failed."""
@@ -86,7 +87,7 @@ class Runs:
         self._resumed: list[tuple[Rows, Result]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._mean = 0.0
+        self._mean = _AHEAD_SECONDS / 4
         self._reports = 0
         self._outage_until = 0.0
         self.first_errors: list[str] = []
@@ -128,7 +129,7 @@ class Runs:
         """Give the workers instances for as long as they have room and there are any."""
         if time.monotonic() < self._outage_until:
             return
-        most = _AHEAD if self._mean < _SHORT else 1
+        most = min(_AHEAD, max(1, int(_AHEAD_SECONDS / max(self._mean, 1e-4))))
         while (worker := self._least_loaded()) is not None and self._load[worker] < most:
             if self._resumed:
                 self._go_on(worker, *self._resumed.pop())

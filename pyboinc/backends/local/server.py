@@ -18,6 +18,7 @@ import json
 import os
 import select
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -37,6 +38,9 @@ from pyboinc.faults import FaultPlan, parse_faults
 from pyboinc.latency import Latency
 from pyboinc.limits import Limits
 from pyboinc.records import AppendLog, calls_from
+
+_BETWEEN_COMMITS = 0.01
+"""Seconds between two commits, at least, while instances are running."""
 
 _AT_A_TIME = 250
 """Workunits made before the workers are looked after again."""
@@ -100,6 +104,7 @@ class Server:
         self._runs: Runs | None = None
         self._text = b""
         self._acks: list[int] = []
+        self._next_commit = 0.0
         self._heard = 0
         self._making: deque[tuple[int, Iterator[object]]] = deque()
         self._told: dict[str, Any] = {}
@@ -115,17 +120,33 @@ class Server:
             if self._runs is not None:
                 self._runs.pass_time()
             self._make_some()
-            self._emulator.commit()
-            self._tell()
+            self._commit_if_due()
+        self._emulator.commit()
         if self._runs is not None:
             self._runs.close()
         self._emulator.store.close()
+
+    def _commit_if_due(self) -> None:
+        """Commit at once when things are slow, and many changes together when they are not.
+
+        However slow the disk is, at most half of the time goes into waiting for it.
+        """
+        busy = self._runs is not None and self._runs.running
+        if busy and not self._acks and time.monotonic() < self._next_commit:
+            return
+        begun = time.monotonic()
+        if self._emulator.commit():
+            ended = time.monotonic()
+            self._next_commit = ended + max(_BETWEEN_COMMITS, ended - begun)
+        self._tell()
 
     def _wait(self) -> bool:
         """Wait for a command or a report and take it; False when the master has ended."""
         workers = self._runs.workers if self._runs is not None else []
         places = {worker.fileno(): index for index, worker in enumerate(workers)}
         timeout = self._runs.timeout(1.0) if self._runs is not None else 1.0
+        if self._emulator.dirty:
+            timeout = min(timeout, max(0.0, self._next_commit - time.monotonic()))
         if self._making:
             timeout = 0.0
         ready, _, _ = select.select([self._commands, *places], [], [], timeout)
@@ -236,7 +257,7 @@ def _to_preload(directory: Path, slaves: tuple[str, ...]) -> list[str]:
             packed = bundle.pack(directory, slave)
         except PyboincError:
             continue  # it was changed since; the archive made then is what runs
-        names.update(dict.fromkeys((*packed.stdlib, *packed.external)))
+        names.update(dict.fromkeys(packed.preload))
     return list(names)
 
 

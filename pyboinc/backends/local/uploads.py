@@ -30,6 +30,7 @@ class Uploads:
         self._new = os.fspath(new)
         self._old = os.fspath(old)
         self._unsynced: list[str] = []
+        self._delivered = False
 
     def take(self, slot: str, result: str) -> None:
         """Move the file ``out`` of a slot here; ``FileNotFoundError`` if there is none."""
@@ -55,16 +56,22 @@ class Uploads:
         return None
 
     def sync(self) -> None:
-        """Make every file that came since the last time durable, before any row tells of it."""
+        """Make every file that came since the last time durable, before any row tells of it.
+
+        So is every delivery before: until then a power cut can at most undo one, and
+        what it leaves here is delivered again (:meth:`Emulator.recover`).
+        """
         paths = [path for path in self._unsynced if os.path.exists(path)]
-        self._unsynced = []
-        if not paths:
+        if not paths and not self._delivered:
             return
+        self._unsynced = []
         disk.reach("sync uploads", self._path)
         if len(paths) < _MANY or not _sync_file_system(self._path):
             for path in paths:
                 _sync_file(path)
             disk.sync_directory(self._path)
+            disk.sync_directory(self._new)
+        self._delivered = False
 
     def deliver(self, deliveries: Iterable[tuple[str, str]]) -> None:
         """Move files into new/: pairs of a name here and a name there; safe to repeat."""
@@ -75,8 +82,7 @@ class Uploads:
             except FileNotFoundError:
                 continue
             moved = True
-        if moved:
-            disk.sync_directory(self._new)
+        self._delivered = self._delivered or moved
 
     def delete(self, result: str) -> None:
         """Remove the file of a result, if it is still here."""
