@@ -25,6 +25,7 @@ _SHOWN_NAMES = 12
 _NO_ERROR = ("success", "in progress", "not needed")
 
 _FRAME = re.compile(r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?')
+_FOREIGN = re.compile(r'^ *(?:\| )?  File "[/<]', re.MULTILINE)
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 
 
@@ -98,7 +99,8 @@ def _word(failure: Failure) -> str:
     """One line that says why: the slave's own word, else how its last instance ended."""
     if failure.stderr.strip() or not failure.attempts:
         return failure.cause
-    return f"{failure.reason}; last: {ending(failure.attempts[-1])}"
+    last = ending(failure.attempts[-1])
+    return failure.reason if last in failure.reason else f"{failure.reason}; last: {last}"
 
 
 def ending(attempt: Attempt) -> str:
@@ -133,8 +135,9 @@ def describe_cause(cause: Cause, directory: str = "") -> str:
     """
     first = cause.failures[0]
     lines = [f"{len(cause.failures)} x {cause.text}"]
-    for frame in reversed(own_frames(first.stderr)):
-        lines += [f"  at {frame}", f"       {frame.code}"]
+    if _FOREIGN.search(first.stderr):  # else the traceback shows nothing but these
+        for frame in reversed(own_frames(first.stderr)):
+            lines += [f"  at {frame}", f"       {frame.code}"]
     lines += ["    | " + line for line in _end_of(first.stderr)]
     facts = {
         "project": printable(first.reason),
@@ -165,7 +168,7 @@ def _where(failures: Sequence[Failure]) -> str:
     hosts = list(dict.fromkeys(printable(attempt.host) for attempt in attempts))
     versions = list(dict.fromkeys(filter(None, map(_versions, attempts))))
     most = max(len(failure.attempts) for failure in failures)
-    tried = f"{most} {'attempt' if most == 1 else 'attempts'} at a job at most"
+    tried = f"at most {most} {'attempt' if most == 1 else 'attempts'} at a job"
     return "; ".join([_some(hosts, 4), *versions[:3], tried])
 
 
@@ -211,4 +214,4 @@ def retried(index: int, name: str, attempts: Iterable[Attempt]) -> Iterator[Fail
     """Yield each attempt of a job that failed and was made good later, as a failure of its own."""
     for attempt in attempts:
         if attempt.outcome not in _NO_ERROR:
-            yield Failure(index, name, f"{attempt.outcome}; done again", attempts=(attempt,))
+            yield Failure(index, name, f"{ending(attempt)}; done again", attempts=(attempt,))

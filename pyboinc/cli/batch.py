@@ -60,8 +60,10 @@ class Batch:
 
     @property
     def journal(self) -> Journal:
-        """What has happened here, as it is on disk now, without the calls."""
-        return Journal(self.directory.state / "journal", read_only=self.directory.read_only)
+        """What has happened here, as it is on disk now."""
+        journal = Journal(self.directory.state / "journal", read_only=True)
+        journal.close()
+        return journal
 
     def counts(self, calls: int) -> Counts:
         """Say how far the batch of so many *calls* is; those that have no job yet are queued."""

@@ -69,7 +69,7 @@ def _inventory(directory: JobDirectory, batch: Batch | None) -> list[str]:
         lines.append("  with the refused files in .pyboinc/quarantine")
     previous = directory.state / "previous"
     if previous.is_dir() and os.listdir(previous):
-        lines.append(f"  with {len(os.listdir(previous))} earlier batches in .pyboinc/previous")
+        lines.append("  with what --fresh and rerun have set aside in .pyboinc/previous")
     return lines
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from pyboinc import bundle, codec, disk, slave, slave_runner
+from pyboinc import bundle, codec, disk, slave
 from pyboinc.classes import Classes
 from pyboinc.cli.batch import Batch, looked_at
 from pyboinc.cli.options import directory_argument
@@ -75,7 +75,7 @@ def _archive(batch: Batch, call: SpooledCall, current: bool, slot: Path) -> tupl
     """
     kept = batch.directory.bundle_path(call.bundle)
     try:
-        packed = bundle.pack(batch.path, call.slave, batch.settings.include)
+        packed = bundle.pack(batch.path, call.slave, batch.record.include)
         accepted = batch.record.files == digests(batch.path, batch.record)
     except ConfigurationError:
         if current:
@@ -138,7 +138,7 @@ def _output(slot: Path, program: str, limit: int) -> str:
     """Return the output for people; its classes are those that the slave itself had."""
     directory = slot / "program"
     classes = Classes(directory)
-    classes.add(slave_runner.Program(str(directory), program).modules)
+    classes.add(bundle.local_modules(directory, program))
     budget = codec.Budget(bytes=limit)
     try:
         data = disk.read_bounded(slot / slave.OUTPUT, limit)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from pyboinc import bundle
 from pyboinc.cli.batch import Batch, held
 from pyboinc.cli.options import directory_argument
 from pyboinc.errors import ConfigurationError
 from pyboinc.jobdir import Arrival
+from pyboinc.opening import digests
 
 
 @click.command()
@@ -32,8 +34,13 @@ def command(directory: Path, failed: bool, jobs: tuple[str, ...]) -> None:
             return
         _do_again(batch, chosen)
         more = "" if len(chosen) == 1 else "s"
-        click.echo(f"{len(chosen)} job{more} will be done again: {batch.command}")
-        click.echo(f"If you changed the slave: {batch.command} --accept-changes")
+        click.echo(f"{len(chosen)} job{more} will be done again.  Now type: {_next(batch)}")
+
+
+def _next(batch: Batch) -> str:
+    """Return what to type, so that the slave that was mended is the one that runs."""
+    changes = bundle.changed_files(batch.record.files, digests(batch.path, batch.record))
+    return f"{batch.command} --accept-changes  ({'; '.join(changes)})" if changes else batch.command
 
 
 def _do_again(batch: Batch, jobs: set[int]) -> None:

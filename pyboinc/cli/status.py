@@ -67,7 +67,6 @@ def status_of(batch: Batch, now: float) -> Status:
     """Return how far *batch* is at the time *now* (seconds since the epoch)."""
     journal = batch.journal
     handled, calls = len(journal.handled), journal.calls
-    journal.close()
     counts = batch.counts(calls)
     holder = batch.holder
     rate = _rate(batch, now) if holder is not None and handled < calls else None
@@ -119,7 +118,8 @@ def describe(status: Status, batch: Batch) -> str:
     running = (
         "not running" if status.process is None else f"running, process {status.process or '?'}"
     )
-    begun = f"seed {status.seed}, started {status.starts} x"
+    times = "once" if status.starts == 1 else f"{status.starts} times"
+    begun = f"seed {status.seed}, started {times}"
     lines = [
         f"{status.program or 'a master'} in {status.directory} ({running})",
         f"  batch {status.batch or '-'}, backend {status.backend}, {begun}",
