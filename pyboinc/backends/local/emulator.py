@@ -325,8 +325,22 @@ class Emulator:
             else:
                 self.uploads.delete(name)
         self.uploads.deliver(left)
+        self.reissue(self._lost())
         running = [self.rows(one) for one in self.store.in_progress(self.batch)]
         return [(rows, one) for rows in running for one in rows.results if _runs(one)]
+
+    def _lost(self) -> list[int]:
+        """Return the numbers of the jobs whose outcome was delivered and is nowhere now.
+
+        A power cut may undo the last deliveries; people and other programs remove files.
+        """
+        there = self.uploads.delivered()
+        decided = self.store.decided(self.batch)
+        return [
+            sequence
+            for sequence, good in decided
+            if f"{self.batch}_{sequence}.{'out' if good else 'error'}" not in there
+        ]
 
     def _named(self, workunit: str) -> Rows | None:
         batch, _, sequence = workunit.partition("_")

@@ -314,11 +314,7 @@ class Runs:
         self._emulator.note_turn(rows, turn.instance, known)
 
     def _stderr(self, turn: Turned, ended: Ended) -> str:
-        try:
-            with open(f"{turn.run.slot}/stderr.txt", "rb") as file:
-                text = file.read(_STDERR_LIMIT).decode("utf-8", "replace")
-        except FileNotFoundError:
-            text = ""
+        text = _read_stderr(f"{turn.run.slot}/stderr.txt")
         if ended.reason:
             text += f"ended by the emulated client: {ended.reason}\n"
         elif ended.signal:
@@ -350,3 +346,14 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
+
+
+def _read_stderr(path: str) -> str:
+    """Return what a slave wrote; most write nothing, and opening a file costs more than a look."""
+    try:
+        if not os.stat(path).st_size:
+            return ""
+        with open(path, "rb") as file:
+            return file.read(_STDERR_LIMIT).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from pyboinc.backends import Attempt
 from pyboinc.errors import BackendError, DirectoryDamaged
 from pyboinc.project import (
+    AssimilateState,
     Outcome,
     Result,
     Results,
@@ -204,6 +205,15 @@ class Store:
             (batch,),
         )
         return [row[0] for row in found]
+
+    def decided(self, batch: int) -> list[tuple[int, bool]]:
+        """Return the number in the batch of each assimilated workunit, and whether it is good."""
+        found = self._database.execute(
+            "select sequence, canonical_instance is not null from workunit "
+            "where batch = ? and assimilate_state = ? order by sequence",
+            (batch, int(AssimilateState.DONE)),
+        )
+        return [(row[0], bool(row[1])) for row in found]
 
     def totals(self, batch: int) -> tuple[int, int, int, int]:
         """Return how many workunits there are, are good, have failed, and the retries."""

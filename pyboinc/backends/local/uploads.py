@@ -84,6 +84,10 @@ class Uploads:
             moved = True
         self._delivered = self._delivered or moved
 
+    def delivered(self) -> set[str]:
+        """Return the names in new/ and old/; in this order, for files move that way."""
+        return {*disk.listing(Path(self._new)), *disk.listing(Path(self._old))}
+
     def delete(self, result: str) -> None:
         """Remove the file of a result, if it is still here."""
         disk.remove(Path(self._path, result))
