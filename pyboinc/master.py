@@ -267,11 +267,18 @@ class Master:
             arrivals = [one for one in self.directory.arrivals() if self._is_due(one)]
             for start in range(0, len(arrivals), GROUP):
                 self._handle_group(arrivals[start : start + GROUP])
-                self.display.show(self.backend.counts(), len(self._handled))
+                self._show()
                 self._stop_if_asked()
             if not arrivals:
                 self._wait()
-        self.backend.wait(0)
+        self._hear_the_last_news()
+
+    def _hear_the_last_news(self) -> None:
+        """Let the display end with true counts: outcomes can be quicker than the news of them."""
+        counts = self.backend.counts()
+        if counts.done + counts.failed < counts.total:
+            self.backend.wait(WAIT)
+            self._show()
 
     def _outstanding(self) -> int:
         spool = self.directory.spool
@@ -381,6 +388,10 @@ class Master:
     def _wait(self) -> None:
         self._stop_if_asked()
         self.backend.wait(WAIT)
+        self._show()
+
+    def _show(self) -> None:
+        self.display.first_errors(self.backend.first_errors)
         self.display.show(self.backend.counts(), len(self._handled))
 
     def _stop_if_asked(self) -> None:

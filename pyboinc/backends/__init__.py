@@ -178,7 +178,13 @@ def failure_from_bytes(data: bytes) -> Failure:
 
 
 class Backend(Protocol):
-    """Where jobs are done.  Every method may raise :class:`BackendError`."""
+    """Where jobs are done.  Every method may raise :class:`BackendError`.
+
+    ``first_errors`` gathers what slaves said when they failed ("<result>: <last line>"),
+    the first of each kind, for the display, which empties it.
+    """
+
+    first_errors: list[str]
 
     def begin_batch(self, token: str) -> str:
         """Return the ID of the batch begun under *token*; begin it if there is none."""
