@@ -10,6 +10,7 @@ import sys
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
+from rich.file_proxy import FileProxy
 from rich.live import Live as RichLive
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -20,14 +21,14 @@ from pyboinc.pace import State, rate_text, replay_text, span_text
 PERIOD = 0.25
 """Seconds between two drawings."""
 
-BAR_WIDTH = 40
+BAR_WIDTH = 30
 
 
 class Live:
     """A bar and a line of numbers at the bottom of the terminal *stream*."""
 
     def __init__(self, stream: TextIO, color: bool) -> None:
-        self._console = Console(
+        self._console = _Console(
             file=stream, force_terminal=True, no_color=not color, highlight=False, markup=False
         )
         # Only what goes to this terminal may pass through rich: `app_master.py > answer` keeps
@@ -58,8 +59,21 @@ class Live:
         self._console.print(Text(f"pyboinc: {text}"), soft_wrap=True)
 
     def close(self) -> None:
-        """Take the display away."""
-        self._live.stop()
+        """Take the display away; nothing of what handlers printed is lost."""
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, FileProxy):
+                    stream.flush()  # a last line without its end
+        finally:
+            self._live.stop()
+
+
+class _Console(Console):
+    """A console that does not end the program when the other end of its stream is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the display fall silent (called within the handling of the error)."""
+        raise  # noqa: PLE0704  # the BrokenPipeError that is being handled
 
 
 def _picture(state: State) -> RenderableType:

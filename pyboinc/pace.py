@@ -81,7 +81,7 @@ def counts_text(counts: Counts, handled: int) -> str:
 
 def replay_text(done: int, total: int) -> str:
     """Return how far a replay is in one line."""
-    return f"handling earlier results again: {done} of {total}"
+    return f"{done} of {total} earlier results handled again"
 
 
 def rate_text(rate: float | None) -> str:

@@ -118,7 +118,7 @@ class Display:
         self._next = self._begun if self._shows else math.inf
 
     def show(self, counts: Counts, handled: int) -> None:
-        """Show how far the batch is, if it is time to; about 0.2 us if it is not."""
+        """Show how far the batch is, if it is time to; about 0.3 us if it is not."""
         self._latest = (counts, handled)
         now = self._clock()
         if now >= self._next:
@@ -175,9 +175,17 @@ class Display:
                 self._face = _moving(self._stream, self._color) or self._plain
             return action(self._face or self._plain) or 0.0
         except (OSError, ValueError):  # its terminal or file is gone, or closed
-            self._quiet, self._shows, self._live = True, False, False
-            self._face = None
+            self._fall_silent()
             return math.inf
+
+    def _fall_silent(self) -> None:
+        self._quiet, self._shows, self._live = True, False, False
+        face, self._face = self._face, None
+        if face is not None:
+            try:
+                face.close()  # it gives sys.stdout back
+            except (OSError, ValueError):
+                pass
 
 
 def _can_move(stream: TextIO) -> bool:
