@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyboinc import config, disk
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
+from pyboinc.cli.run import wants_names
 from pyboinc.config import Settings
 from pyboinc.errors import ConfigurationError, DirectoryBusy, RejectedResult
 from pyboinc.jobdir import ERROR, Arrival, JobDirectory, RunRecord
@@ -35,7 +36,13 @@ class Batch:
     @property
     def command(self) -> str:
         """What goes on with the batch when it is typed in its directory."""
-        return f"python {self.record.program or 'app_master.py'}"
+        program = self.record.program or "app_master.py"
+        path = self.path / program
+        try:
+            as_printed = wants_names(path.read_bytes(), path)
+        except (OSError, ConfigurationError):
+            as_printed = False
+        return f"pyboinc run {program}" if as_printed else f"python {program}"
 
     @property
     def directory_given(self) -> str:

@@ -10,7 +10,7 @@ from pyboinc.cli.batch import held
 from pyboinc.cli.options import directory_argument
 
 
-@click.command()
+@click.command(short_help="Cancel the jobs that are not done.")
 @directory_argument
 def command(directory: Path) -> None:
     """Cancel every job of the batch in DIR that is not done.

@@ -15,7 +15,7 @@ from pyboinc.errors import CheckpointMismatch, ConfigurationError, DirectoryDama
 from pyboinc.jobdir import JobDirectory
 
 
-@click.command()
+@click.command(short_help="Remove a batch, and nothing of your own.")
 @directory_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(directory: Path, yes: bool) -> None:

@@ -10,7 +10,7 @@ from pyboinc import config
 from pyboinc.cli.options import directory_argument, echo_json, json_flag
 
 
-@click.command()
+@click.command(short_help="Show every setting and who set it.")
 @directory_argument
 @json_flag
 def command(directory: Path, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from pyboinc.report import printable
 _MARKS = {True: "OK  ", None: "note", False: "MEND"}
 
 
-@click.command()
+@click.command(short_help="Check this computer and a directory.")
 @directory_argument
 @click.option("--no-trial", is_flag=True, help="Leave out the trial run of 100 small jobs.")
 def command(directory: Path, no_trial: bool) -> None:

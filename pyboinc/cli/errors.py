@@ -14,7 +14,7 @@ from pyboinc.cli.options import directory_argument, echo_json, json_flag
 from pyboinc.report import by_cause, cause_as_data, describe_cause, retried
 
 
-@click.command()
+@click.command(short_help="Show why jobs failed, once for each cause.")
 @directory_argument
 @json_flag
 @click.option(

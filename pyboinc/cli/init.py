@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,7 +32,7 @@ _EXAMPLES = {
 }
 
 
-@click.command()
+@click.command(short_help="Make a new app: three files that work.")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def command(directory: Path) -> None:
     """Make a new app in DIR: three files that work, and a file of settings.
@@ -62,9 +63,11 @@ def settings_file() -> str:
 
 
 def _explained(setting: Setting) -> str:
-    help_text = setting.help[0].upper() + setting.help[1:]
-    note = f" (if not given: {setting.default_text})" if setting.default_text else ""
-    return f"\n# {help_text}{note}.\n# {setting.name} = {_value(setting)}\n"
+    text = setting.help[0].upper() + setting.help[1:]
+    if setting.default_text not in ("", "none"):
+        text += f" (if not given: {setting.default_text})"
+    explained = textwrap.fill(f"{text}.", 95, initial_indent="# ", subsequent_indent="# ")
+    return f"\n{explained}\n# {setting.name} = {_value(setting)}\n"
 
 
 def _value(setting: Setting) -> str:

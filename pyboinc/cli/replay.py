@@ -33,7 +33,7 @@ _SHOWN = 2_000
 """Characters of an output that are printed."""
 
 
-@click.command()
+@click.command(short_help="Run one job here, with its exact input.")
 @click.argument("job", metavar="JOB")
 @directory_argument
 @click.option("--pdb", is_flag=True, help="Open the debugger where the slave fails.")

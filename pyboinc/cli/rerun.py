@@ -14,7 +14,7 @@ from pyboinc.jobdir import Arrival
 from pyboinc.opening import digests
 
 
-@click.command()
+@click.command(short_help="Have jobs done again.")
 @directory_argument
 @click.option("--failed", is_flag=True, help="Every job that can not be done.")
 @click.option("--job", "jobs", metavar="JOB", multiple=True, help="This job; may be repeated.")

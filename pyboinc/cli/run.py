@@ -27,7 +27,9 @@ _TYPES = "app_types"
 _OURS = (str(Path(__file__).parent), str(importlib.__file__), "<frozen importlib")
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(
+    short_help="Run a master program.", context_settings={"allow_interspersed_args": False}
+)
 @settings_flags
 @click.argument("program", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -53,11 +55,8 @@ def run(program: Path, arguments: tuple[str, ...]) -> None:
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(path), __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = main
-    imports_nothing = all(
-        one.module.partition(".")[0] != "pyboinc" for one in imports_of(source, path, "")
-    )
     try:
-        if imports_nothing:
+        if wants_names(source, path):
             _provide(main, path.parent)
         exec(compile(source, str(path), "exec", dont_inherit=True), main.__dict__)
     except SystemExit:
@@ -72,6 +71,11 @@ def _put_first(directory: str) -> None:
         sys.path.insert(0, directory)
     else:
         sys.path[0] = directory
+
+
+def wants_names(source: bytes, path: Path) -> bool:
+    """Return whether the program *source* imports nothing of pyboinc."""
+    return all(one.module.partition(".")[0] != "pyboinc" for one in imports_of(source, path, ""))
 
 
 def _source(path: Path) -> bytes:

@@ -142,7 +142,7 @@ def _advice(status: Status, batch: Batch) -> list[str]:
     return advice
 
 
-@click.command()
+@click.command(short_help="Say how far a batch is.")
 @directory_argument
 @json_flag
 @click.option("--watch", is_flag=True, help="Go on until all is handled.")
