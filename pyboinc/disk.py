@@ -86,7 +86,7 @@ def sync_directory(path: Path | str) -> None:
             os.close(descriptor)
 
 
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+def _write_all(descriptor: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

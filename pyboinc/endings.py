@@ -81,9 +81,7 @@ def show_errors_briefly() -> None:
         sys.excepthook = _show
 
 
-def _show(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if not isinstance(error, PyboincError):
         _hooked[0](kind, error, trace)
         return

@@ -291,12 +291,10 @@ class JobDirectory:
         while target.exists() or target.is_symlink():
             number += 1
             target = directory / f"{name}.{number}"
-        disk.publish(target.with_name(target.name + ".reason"), f"{ascii(reason)}\n".encode())
+        disk.publish(target.with_name(target.name + ".reason"), f"{reason!a}\n".encode())
         disk.move("quarantine", (where or self.new) / name, target)
         disk.sync_directory(directory)
-        print(
-            f"pyboinc: set {ascii(name)} aside in {directory}: {ascii(reason)}", file=sys.stderr
-        )
+        print(f"pyboinc: set {name!a} aside in {directory}: {reason!a}", file=sys.stderr)
 
     # Archives of slave programs.
 

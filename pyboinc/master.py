@@ -21,30 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from pyboinc import config
-from pyboinc.backends import Backend, Failure, Job, failure_from_bytes, failure_to_bytes
+from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
 from pyboinc.disk import reach
 from pyboinc.endings import Interrupts, accepts_two, show_errors_briefly
 from pyboinc.errors import (
     ConfigurationError,
-    DirectoryDamaged,
     Interrupted,
     JobsFailed,
     PyboincError,
-    RejectedResult,
     ReplayMismatch,
 )
 from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory
 from pyboinc.opening import digests, open_directory
+from pyboinc.outcomes import Outcomes
 from pyboinc.progress import Display
 from pyboinc.records import Handled
 from pyboinc.report import describe_failures
 
 GROUP = 64
 """Outcomes handled between two commits, at most."""
-
-REFUSALS = 3
-"""How often the output of a job may be refused before the job counts as failed."""
 
 WAIT = 0.2
 """Seconds that the master waits before it looks around again, at most."""
@@ -129,7 +125,6 @@ class Master:
         self.backend: Backend
         self.phase = 0
         self._handled: set[int] = set()
-        self._refusals: dict[int, int] = {}
         self._with_jobs = 0
 
     def run(
@@ -146,8 +141,7 @@ class Master:
         with Interrupts() as self._interrupts:
             try:
                 if self.phase == 1:
-                    self.backend = open_directory(self.directory, self.settings, self.calls)
-                    self.directory.restore()
+                    self._open()
                 if self.phase not in self.directory.journal.phases:
                     self._make_calls(make_calls)
                 self._make_jobs()
@@ -158,6 +152,15 @@ class Master:
             finally:
                 self._let_go()
         self._finish()
+
+    def _open(self) -> None:
+        """Lock the directory, and bring handled results back to new/ (M0 to M2)."""
+        directory, settings = self.directory, self.settings
+        self.backend = open_directory(directory, settings, self.calls)
+        directory.restore()
+        self._outcomes = Outcomes(
+            directory, self.calls, self.backend, self.display, settings.max_output
+        )
 
     def _make_calls(self, make_calls: Callable[[], object]) -> None:
         """Have the calls of this phase made, and commit them all with one line (M3, M4)."""
@@ -229,7 +232,7 @@ class Master:
         """Handle one recorded outcome; it must make the calls that it made before."""
         arrival = self.directory.outcome(recorded.sequence, recorded.kind)
         before = self.calls.position
-        while (outcome := self._load_recorded(arrival)) is None:
+        while (outcome := self._outcomes.load_recorded(arrival)) is None:
             self._wait()
         self._give(arrival, outcome[0])
         made = self.calls.position - before
@@ -240,25 +243,6 @@ class Master:
                 "make the same calls again; mend that, or start anew with --fresh"
             )
         return arrival
-
-    def _load_recorded(self, arrival: Arrival) -> tuple[Any] | None:
-        try:
-            return self._load(arrival)
-        except FileNotFoundError:
-            self._have_done_again(arrival)
-            return None
-
-    def _have_done_again(self, arrival: Arrival) -> None:
-        """See to it that an outcome comes back that was handled before and is lost."""
-        if arrival.sequence not in self._refusals:
-            self.display.note(f"{arrival.file} was handled before and is gone; doing it again")
-            self._refusals[arrival.sequence] = 0
-            self._reissue(arrival.sequence)
-        elif any(one.sequence == arrival.sequence for one in self.directory.arrivals()):
-            raise DirectoryDamaged(
-                f"{arrival.file} was handled before and is lost, and doing its job again failed; "
-                "restore old/ from a backup, or start anew with --fresh"
-            )
 
     # Waiting for new outcomes, and handling them.
 
@@ -306,14 +290,15 @@ class Master:
         """Handle one outcome and record it (M9 to M11); False if there was none to handle."""
         if arrival.sequence in self._handled:
             return False
-        before = self.calls.position
         try:
-            outcome = self._load(arrival)
-            if outcome is None:
-                return False
-            self._give(arrival, outcome[0])
+            outcome = self._outcomes.load(arrival)
         except FileNotFoundError:
             return False
+        if outcome is None:
+            return False
+        before = self.calls.position
+        try:
+            self._give(arrival, outcome[0])
         except BaseException as error:
             self.calls.back_to(before)
             self._add_note(error, arrival)
@@ -332,20 +317,6 @@ class Master:
             self._with_jobs = len(directory.spool)
         directory.retire(done)
 
-    # One outcome: loading it, giving it to its handler, refusing it.
-
-    def _load(self, arrival: Arrival) -> tuple[Any] | None:
-        """Return an outcome in a tuple of one, or None if its file was refused (M9, M10)."""
-        reach("load", arrival.file)
-        try:
-            data = self.directory.read(arrival, self.settings.max_output)
-            if arrival.kind == ERROR:
-                return (failure_from_bytes(data),)
-            return (self.calls.decode(data, self.settings.max_output),)
-        except RejectedResult as refusal:
-            self._refuse(arrival, str(refusal))
-            return None
-
     def _give(self, arrival: Arrival, outcome: Any) -> None:
         """Give one outcome to its handler (M11): the only place where handlers are called."""
         reach("handle", arrival.file)
@@ -363,25 +334,6 @@ class Master:
             _running.pop()
         self._handled.add(arrival.sequence)
         reach("handled", arrival.file)
-
-    def _refuse(self, arrival: Arrival, reason: str) -> None:
-        """Set a refused file aside and have its job done again; after three, call it failed."""
-        self.directory.quarantine(arrival.file, reason)
-        refusals = self._refusals[arrival.sequence] = 1 + self._refusals.get(arrival.sequence, 0)
-        if refusals < REFUSALS:
-            self._reissue(arrival.sequence)
-            return
-        failure = Failure(
-            arrival.sequence,
-            arrival.file.rpartition(".")[0],
-            f"its output was refused {refusals} times, the last time because: {reason}",
-        )
-        self.directory.deliver(arrival.sequence, failure_to_bytes(failure))
-
-    def _reissue(self, sequence: int) -> None:
-        self._begin_batch()
-        self.backend.reissue([sequence])
-        self.backend.start()
 
     # Waiting, stopping, ending.
 

@@ -74,9 +74,7 @@ def _program(path: Path) -> str:
     return ""
 
 
-def _go_on(
-    directory: JobDirectory, settings: Settings, calls: Calls, backend: Backend
-) -> None:
+def _go_on(directory: JobDirectory, settings: Settings, calls: Calls, backend: Backend) -> None:
     """Check that the batch here belongs to this program, and note that it goes on."""
     record = directory.record
     assert record is not None
@@ -128,5 +126,5 @@ def _first_line(directory: JobDirectory, settings: Settings) -> str:
     assert record is not None
     total, handled = len(directory.spool), len(directory.journal.handled)
     state = f"resume: {handled} of {total} handled" if total else "a new batch"
-    origin = settings.origin("backend")
-    return f"pyboinc {__version__}  backend={record.backend} ({origin})  seed={record.seed}  {state}"
+    backend = f"{record.backend} ({settings.origin('backend')})"
+    return f"pyboinc {__version__}  backend={backend}  seed={record.seed}  {state}"

@@ -233,8 +233,6 @@ _ANNOUNCED = {
 }
 
 
-
-
 def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:
     """Return what opens the backend *name*; raises :class:`ConfigurationError`."""
     if name in _BUILT_IN:

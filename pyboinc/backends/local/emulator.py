@@ -188,7 +188,11 @@ class Emulator:
             identifier = workunit_id(self.batch, call.sequence)
             columns = own.workunit()
             workunit = create_workunit(
-                identifier, f"{self.batch}_{call.sequence}", now, batch=self.batch, **_rules(columns)
+                identifier,
+                f"{self.batch}_{call.sequence}",
+                now,
+                batch=self.batch,
+                **_rules(columns),
             )
             where = call.sequence, call.slave, call.bundle, call.offset, call.size
             rows = Rows(workunit, (), Details(*where, own.memory, own.disk), {})

@@ -78,7 +78,7 @@ class Runs:
         self._bundles = os.fspath(state / "bundles")
         self._spool = spool
         self._max_output = max_output
-        self._new_worker = lambda: Worker(isolation, preload)
+        self._new_worker: Callable[[], Worker] = lambda: Worker(isolation, preload)
         self.workers = [self._new_worker() for _ in range(workers)]
         self._load = [0] * workers
         self._turns: dict[str, Turned] = {}
@@ -265,7 +265,9 @@ class Runs:
             return
         said = self._report_of(turn, ended)
         if plan.ending is Kind.LATE:
-            self.after(plan.fault_delay, lambda: self._emulator.expire(turn.workunit, turn.instance))
+            self.after(
+                plan.fault_delay, lambda: self._emulator.expire(turn.workunit, turn.instance)
+            )
             self.after(2 * plan.fault_delay, lambda: self._report(turn, said))
         elif plan.latency:
             self.after(plan.latency, lambda: self._report(turn, said))

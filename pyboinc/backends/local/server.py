@@ -33,11 +33,12 @@ from pyboinc.backends.local.store import Store
 from pyboinc.backends.local.uploads import Uploads
 from pyboinc.backends.local.workers import Isolation
 from pyboinc.classes import Classes
+from pyboinc.disk import AppendLog
 from pyboinc.errors import PyboincError
 from pyboinc.faults import FaultPlan, parse_faults
 from pyboinc.latency import Latency
 from pyboinc.limits import Limits
-from pyboinc.records import AppendLog, calls_from
+from pyboinc.records import calls_from
 
 _BETWEEN_COMMITS = 0.01
 """Seconds between two commits, at least, while instances are running."""

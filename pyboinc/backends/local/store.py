@@ -102,7 +102,10 @@ class Store:
         mode = "ro" if read_only else "rwc"
         try:
             self._database = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=30
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                timeout=30,
             )
             if not read_only:
                 self._prepare()

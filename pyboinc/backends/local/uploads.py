@@ -110,7 +110,9 @@ def _sync_file(path: str) -> None:
         os.close(descriptor)
 
 
-_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+_syncfs = (
+    getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+)
 
 
 def _sync_file_system(directory: str) -> bool:

@@ -1,0 +1,90 @@
+"""Loading outcomes from new/, and what becomes of those that are refused or lost.
+
+A refused file is set aside with its reason and the job is done again; after three refusals
+the job counts as failed.  An outcome that was handled before and is gone is waited for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyboinc.backends import Backend, Failure, failure_from_bytes, failure_to_bytes
+from pyboinc.calls import Calls
+from pyboinc.disk import reach
+from pyboinc.errors import DirectoryDamaged, RejectedResult
+from pyboinc.jobdir import ERROR, Arrival, JobDirectory
+from pyboinc.progress import Display
+
+REFUSALS = 3
+"""How often the output of a job may be refused before the job counts as failed."""
+
+
+class Outcomes:
+    """The outcomes of one run: *max_output* (bytes) is the largest output that is loaded."""
+
+    def __init__(
+        self,
+        directory: JobDirectory,
+        calls: Calls,
+        backend: Backend,
+        display: Display,
+        max_output: int,
+    ) -> None:
+        self._directory = directory
+        self._calls = calls
+        self._backend = backend
+        self._display = display
+        self._max_output = max_output
+        self._refusals: dict[int, int] = {}
+
+    def load(self, arrival: Arrival) -> tuple[Any] | None:
+        """Return an outcome in a tuple of one, or None if its file was refused (M9, M10).
+
+        Raises ``FileNotFoundError`` if it is gone.
+        """
+        reach("load", arrival.file)
+        try:
+            data = self._directory.read(arrival, self._max_output)
+            if arrival.kind == ERROR:
+                return (failure_from_bytes(data),)
+            return (self._calls.decode(data, self._max_output),)
+        except RejectedResult as refusal:
+            self._refuse(arrival, str(refusal))
+            return None
+
+    def load_recorded(self, arrival: Arrival) -> tuple[Any] | None:
+        """Return an outcome that was handled before, or None while its job is done again."""
+        try:
+            return self.load(arrival)
+        except FileNotFoundError:
+            self._have_done_again(arrival)
+            return None
+
+    def _have_done_again(self, arrival: Arrival) -> None:
+        if arrival.sequence not in self._refusals:
+            self._display.note(f"{arrival.file} was handled before and is gone; doing it again")
+            self._refusals[arrival.sequence] = 0
+            self._reissue(arrival.sequence)
+        elif any(one.sequence == arrival.sequence for one in self._directory.arrivals()):
+            raise DirectoryDamaged(
+                f"{arrival.file} was handled before and is lost, and doing its job again failed; "
+                "restore old/ from a backup, or start anew with --fresh"
+            )
+
+    def _refuse(self, arrival: Arrival, reason: str) -> None:
+        self._directory.quarantine(arrival.file, reason)
+        refusals = self._refusals[arrival.sequence] = 1 + self._refusals.get(arrival.sequence, 0)
+        if refusals < REFUSALS:
+            self._reissue(arrival.sequence)
+            return
+        name = arrival.file.rpartition(".")[0]
+        text = f"its output was refused {refusals} times, the last time because: {reason}"
+        failure = Failure(arrival.sequence, name, text)
+        self._directory.deliver(arrival.sequence, failure_to_bytes(failure))
+
+    def _reissue(self, sequence: int) -> None:
+        record = self._directory.record
+        assert record is not None
+        self._backend.begin_batch(record.token)
+        self._backend.reissue([sequence])
+        self._backend.start()
