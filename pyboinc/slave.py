@@ -78,6 +78,11 @@ class Classes(codec.Registry):
         kind = type(value)
         return None if self.shape(kind.__module__, kind.__qualname__) is None else self
 
+    def forget(self) -> None:
+        """Forget which classes have been asked for."""
+        self._shapes.clear()
+        self.by_class.clear()
+
     def shape(self, module: str, name: str) -> Shape | None:
         """Return how to rebuild the class *name* of *module*, None if it is not one of these."""
         known = self._shapes.get((module, name))
@@ -126,7 +131,7 @@ class Instance:
             return self._input
         name = self._path(INPUT)
         try:
-            data = _read(name if self.task is None else self.task.resolve(INPUT))
+            data = read(name if self.task is None else self.task.resolve(INPUT))
         except FileNotFoundError:
             raise SlaveError(
                 f"there is no input here: no file {INPUT!r} in {self.slot}; a slave gets its "
@@ -192,7 +197,7 @@ class Instance:
         from zlib import crc32
 
         try:
-            head, _, data = _read(self._path(CHECKPOINT)).partition(b"\n")
+            head, _, data = read(self._path(CHECKPOINT)).partition(b"\n")
         except FileNotFoundError:
             return None
         if head != b"%s%08x" % (_CHECKPOINT_MARK, crc32(data)):
@@ -295,7 +300,8 @@ def _modules_beside() -> list[str]:
     return [name[:-3] for name in names if name.endswith(".py") and name[:-3].isidentifier()]
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """Return the content of the file *path*."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         # One byte more than there is: the end is seen without a second call.

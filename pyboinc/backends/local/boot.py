@@ -13,6 +13,7 @@ import sys
 from types import ModuleType
 
 root, search_path, role = sys.argv[1:4]
+os.environ.pop("LD_BIND_NOW", None)  # it was for this interpreter, not for a slave's programs
 sys.path.insert(0, root)  # the same pyboinc as the master's, whatever is installed
 
 stubs = ("pyboinc.backends", "pyboinc.backends.local")

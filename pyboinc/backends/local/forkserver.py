@@ -21,8 +21,9 @@ import os
 import signal
 import sys
 
-from pyboinc import slave, slave_runner
+from pyboinc import codec, slave, slave_runner
 from pyboinc.backends.local import processes
+from pyboinc.slave_program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 HELD = 20
 """A slave's descriptor of its lifeline; all between it and stderr is the server's."""
+
+_PRACTICE = 20
+"""How often the rehearsal is repeated: the interpreter specializes code that ran often."""
 
 ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else signal.SIGTERM
 """The signal that tells of the keeper's death: one that no program sends or minds."""
@@ -51,14 +55,13 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
             pass
     if isolation == "fork" and processes.threads() > 1:
         isolation = "spawn"
-    os.write(ends, marshal.dumps(isolation))
     start = _Forking() if isolation == "fork" else _Spawning()
+    os.write(ends, marshal.dumps(isolation))
     while order := os.read(orders, 1 << 16):
         slot, directory, name, max_output, fault, salt = marshal.loads(order)
         os.chdir(slot)
-        if slot != os.environ.get("HOME"):
-            os.environ["HOME"] = os.environ["TMPDIR"] = slot
-        pid = start(directory, name, max_output, fault, salt)
+        os.environ["HOME"] = os.environ["TMPDIR"] = slot
+        pid = start(slot, directory, name, max_output, fault, salt)
         os.write(pids, b"%d\n" % pid)
         _, status, usage = os.wait4(pid, 0)
         _clear_up()
@@ -94,43 +97,40 @@ class _Forking:
 
     def __init__(self) -> None:
         processes.Lifeline(HELD)
-        self._programs: dict[tuple[str, str], slave_runner.Program] = {}
-        self._installed: slave_runner.Program | None = None
+        self._programs: dict[tuple[str, str], Program] = {}
+        self._installed: Program | None = None
         self._renewals = list(_renewals())
+        rehearse()
         gc.disable()
-        freeze()
 
     def __call__(
-        self, directory: str, name: str, max_output: int, fault: str | None, salt: int
+        self, slot: str, directory: str, name: str, max_output: int, fault: str | None, salt: int
     ) -> int:
-        program = self._programs.get((directory, name))
-        if program is None or program is not self._installed:
+        program = self._installed
+        if program is None or (program.directory, program.slave) != (directory, name):
             program = self._install(directory, name)
         instance = slave.current()
-        if instance.slot != os.environ["HOME"]:
-            instance.slot = os.environ["HOME"]
-        if instance.max_output != max_output:
-            instance.max_output = max_output
+        instance.slot = slot
+        instance.max_output = max_output
         run = slave_runner.run if fault is None else _faulty(fault, salt)
         return os.fork() or self._become(program, run)
 
-    def _install(self, directory: str, name: str) -> slave_runner.Program:
+    def _install(self, directory: str, name: str) -> Program:
         if self._installed is not None:
             self._installed.uninstall()
         program = self._programs.get((directory, name))
         if program is None:
-            program = slave_runner.Program(directory, name)
-            program.compile()
-            self._programs[directory, name] = program
+            program = self._programs[directory, name] = Program(directory, name)
+            program.prepare()
         program.install()
-        slave.begin(slave.Instance(os.environ["HOME"], program.classes))
+        slave.begin(slave.Instance("", program.classes))
         self._installed = program
-        freeze()
+        # Keeps the slaves' garbage collectors away from what they share with this process.
+        gc.collect()
+        gc.freeze()
         return program
 
-    def _become(
-        self, program: slave_runner.Program, run: Callable[[slave_runner.Program], int]
-    ) -> NoReturn:
+    def _become(self, program: Program, run: Callable[[Program], int]) -> NoReturn:
         """Turn this forked process into a slave."""
         status = 1
         try:
@@ -147,16 +147,34 @@ class _Forking:
             os._exit(status)
 
 
-def _faulty(fault: str, salt: int) -> Callable[[slave_runner.Program], int]:
+class _Rehearsal:
+    """What the rehearsal sends there and back."""
+
+    def __init__(self) -> None:
+        self.values = [1, 300, 70000, -1, 0.5, True, None, "text", b"bytes", (1, 2), {"key": 1}]
+
+
+def rehearse() -> None:
+    """Do in this process what every slave will do, but for the user's part.
+
+    The interpreter keeps what it learns in its own memory: where a type's methods are, which
+    kinds of operands a line of code has.  What it has learnt here, a slave need not write.
+    """
+    instance = slave.Instance("/dev", slave.Classes([__name__]))
+    for value in (_Rehearsal(), 7):
+        for _ in range(_PRACTICE):
+            data = codec.encode(value, "rehearsal", instance.classes.for_object(value))
+            codec.decode(data, instance.classes.for_value(data))
+            instance.classes.forget()
+    slave.read(os.devnull)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _faulty(fault: str, salt: int) -> Callable[[Program], int]:
     from pyboinc.backends.local import slave_faults
 
     return lambda program: slave_faults.run(program, fault, salt)
-
-
-def freeze() -> None:
-    """Keep the garbage collector of the slaves away from what they share with the server."""
-    gc.collect()
-    gc.freeze()
 
 
 def _renewals() -> list[Callable[[], object]]:
@@ -183,19 +201,19 @@ class _Spawning:
         self._command = [*interpreter, boot, root, search_path, "slave", str(os.getpid())]
 
     def __call__(
-        self, directory: str, name: str, max_output: int, fault: str | None, salt: int
+        self, slot: str, directory: str, name: str, max_output: int, fault: str | None, salt: int
     ) -> int:
-        arguments = [directory, name, str(max_output), fault or "", str(salt)]
+        arguments = [slot, directory, name, str(max_output), fault or "", str(salt)]
         return os.posix_spawn(sys.executable, [*self._command, *arguments], os.environ, setpgroup=0)
 
 
 def spawned(arguments: list[str]) -> int:
     """Run the slave of which *arguments* tell in this fresh interpreter; return its status."""
-    server, directory, name, max_output, fault, salt = arguments
+    server, slot, directory, name, max_output, fault, salt = arguments
     processes.die_with(int(server), signal.SIGKILL)
-    program = slave_runner.Program(directory, name)
+    program = Program(directory, name)
     program.install()
-    instance = slave.Instance(os.environ["HOME"], program.classes)
+    instance = slave.Instance(slot, program.classes)
     instance.max_output = int(max_output)
     slave.begin(instance)
     return _faulty(fault, int(salt))(program) if fault else slave_runner.run(program)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+    from pyboinc.slave_program import Program
+
 _MESSAGE = "injected error (the emulator told this instance to fail; the program is not at fault)"
 _STEPS = 1_000_003
 """In how many ways one number is made wrong, before the ways repeat."""
 
 
-def run(program: slave_runner.Program, fault: str, salt: int) -> int:
+def run(program: Program, fault: str, salt: int) -> int:
     """Run *program* with *fault*; return its exit status, if it comes to that.
 
     A crash or a hang comes before the program's first line or, for every other pair of

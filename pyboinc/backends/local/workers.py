@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pyboinc import slave_runner
+from pyboinc import slave_program
 
 Isolation = Literal["fork", "spawn"]
 
@@ -26,7 +26,7 @@ INTERPRETER = (sys.executable, "-I", "-S", "-E")
 """How a slave's Python is started: without site, environment variables and user packages."""
 
 _BOOT = Path(__file__).with_name("boot.py")
-_ROOT = Path(slave_runner.__file__).parents[1]
+_ROOT = Path(slave_program.__file__).parents[1]
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ class Worker:
         directory = self._unpacked.get(archive)
         if directory is None:
             directory = os.path.splitext(os.path.abspath(archive))[0]
-            slave_runner.unpack(archive, directory)
+            slave_program.unpack(archive, directory)
             self._unpacked[archive] = directory
         return directory
 
@@ -208,6 +208,7 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        "LD_BIND_NOW": "1",
         **dict.fromkeys(threads, "1"),
     }
 
