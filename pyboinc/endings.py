@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from pyboinc.errors import Interrupted, PyboincError
+from pyboinc.errors import ConfigurationError, EncodeError, PyboincError, ReplayMismatch
 
 _HERE = Path(__file__).parent
 
@@ -71,6 +71,9 @@ def accepts_two(handler: Callable[..., object]) -> bool:
     return True
 
 
+_IN_THE_PROGRAM = (ConfigurationError, EncodeError, ReplayMismatch)
+"""Errors of which it helps to know the line of the program that they came from."""
+
 _hooked: list[Any] = []
 
 
@@ -87,8 +90,8 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
         return
     sys.stdout.flush()
     print(f"pyboinc: {error}", file=sys.stderr)
-    place = users_place(trace)
-    if place and not isinstance(error, Interrupted):
+    place = users_place(trace) if isinstance(error, _IN_THE_PROGRAM) else ""
+    if place:
         print(f"  at {place}", file=sys.stderr)
     sys.exit(error.exit_code)
 

@@ -19,6 +19,7 @@ from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
+from pyboinc.errors import BackendError
 from pyboinc.faults import FaultPlan, Kind
 from pyboinc.garbage import garbage
 from pyboinc.project import ClientState, Report, Result
@@ -31,6 +32,9 @@ _AHEAD = 64
 
 _DEATHS = 3
 """An instance under which the worker dies so often is reported as failed."""
+
+_DEATHS_AT_FIRST = 10
+"""If workers die so often before any slave has ended, something else is wrong."""
 
 _OUTAGE = 0.5
 """Seconds that an injected outage of the server takes."""
@@ -90,6 +94,8 @@ class Runs:
         self._mean = _AHEAD_SECONDS / 4
         self._reports = 0
         self._outage_until = 0.0
+        self._deaths = 0
+        self._ended_once = False
         self.first_errors: list[str] = []
         self._errors_seen: set[str] = set()
 
@@ -239,12 +245,24 @@ class Runs:
             self._host_says(turn, ended)
         self._free.append(turn.slot)
 
+    def _check_that_workers_work(self, turn: Turned) -> None:
+        """Raise :class:`BackendError` if no slave ever ran: it is not their fault then."""
+        self._deaths += 1
+        if not self._ended_once and self._deaths > _DEATHS_AT_FIRST:
+            raise BackendError(
+                "slaves can not be started here: the worker processes end at once, saying:\n"
+                f"{_read_stderr(turn.run.slot + '/stderr.txt')}pyboinc doctor looks for the cause; "
+                "--isolation spawn may help"
+            )
+
     def _runs_again(self, turn: Turned, ended: Ended) -> bool:
         """Whether the host goes on with the instance after a restart of its own."""
         if ended.reason == "worker died":
             turn.deaths += 1
+            self._check_that_workers_work(turn)
             again = turn.deaths < _DEATHS
         else:
+            self._ended_once = True
             again = turn.restarting and ended.reason == "killed" and not turn.given_up
         turn.restarting = False
         if again:
