@@ -1,0 +1,96 @@
+"""The benchmarks run, at a tiny size, and print what they are there for.
+
+No figure is tested: what a computer that runs tests can do says nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(*arguments: str) -> str:
+    """Return what a benchmark prints."""
+    program, *others = arguments
+    command = [sys.executable, str(BENCHMARKS / program), *others]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def throughput() -> str:
+    sizes = ["--jobs", "30", "--rounds", "1", "--workers", "1"]
+    return run("local_throughput.py", *sizes, "--busy-jobs", "2", "--busy", "0.1", "--breakdown")
+
+
+@pytest.mark.parametrize(
+    "name", ["pyboinc, fork server", "pyboinc, spawn", "plain loop", "process pool"]
+)
+def test_the_throughput_benchmark_compares_the_emulator_with_others(
+    throughput: str, name: str
+) -> None:
+    """Each contestant has a line: its jobs, its rate, and how much faster the emulator is."""
+    row = re.search(rf"^{name} +(\d+) +(\d+) +\d+\.\.\d+ +([0-9.]+) x", throughput, re.MULTILINE)
+    assert row, throughput
+    assert all(float(number) > 0 for number in row.groups())
+
+
+def test_the_throughput_benchmark_says_what_became_of_parsl(throughput: str) -> None:
+    """Parsl is no dependency: there is a line for it, with a rate or how to get it."""
+    assert re.search(r"^Parsl HTEX .*( x |pip install parsl)", throughput, re.MULTILINE)
+
+
+def test_the_throughput_benchmark_holds_the_figures_against_the_bars(throughput: str) -> None:
+    """Jobs a second, the ratio to the plain loop, and the slaves' part of the cores' time."""
+    bars = re.findall(r"^(?:met   |MISSED)  (.*?): [0-9.e+]+ ", throughput, re.MULTILINE)
+    wanted = {
+        "jobs a second",
+        "beside the plain loop",
+        "part of the cores' time that slaves had",
+    }
+    assert wanted <= set(bars)
+
+
+def test_the_breakdown_accounts_for_every_kind_of_process(throughput: str) -> None:
+    """--breakdown: master, server, keepers, fork servers and slaves add up to all."""
+    found = re.findall(r"^  ([a-z ]+?) +([0-9.]+) s +\d+ us a job$", throughput, re.MULTILINE)
+    costs = {name: float(seconds) for name, seconds in found}
+    total = costs.pop("all")
+    assert set(costs) == {"master", "server", "keepers", "fork servers", "slaves"}
+    # Each figure is rounded to a hundredth.
+    assert abs(sum(costs.values()) - total) < 0.05
+
+
+def test_a_contestant_that_can_not_run_does_not_stop_the_others() -> None:
+    """A Parsl that does not start gets a line that says so, and the rest is compared."""
+    sizes = ["--jobs", "4", "--rounds", "1", "--workers", "1", "--busy-jobs", "0"]
+    printed = run("local_throughput.py", *sizes, "--parsl-python", "/bin/false")
+    assert re.search(r"^Parsl HTEX +parsl_executor.py .*exit status 1$", printed, re.MULTILINE)
+    assert re.search(r"^plain loop .* x ", printed, re.MULTILINE)
+
+
+def test_the_start_benchmark_compares_with_a_bare_interpreter() -> None:
+    """import pyboinc and ten jobs: each in ms, and as a multiple of python -c pass."""
+    printed = run("startup.py", "--rounds", "1")
+    for name in ("python -c pass", "import pyboinc", "ten jobs"):
+        assert re.search(
+            rf"^{name} +[0-9.]+ ms .* [0-9.]+ x python -c pass$", printed, re.MULTILINE
+        )
+    assert re.search(r"^(met   |MISSED)  importing pyboinc: -?[0-9.e-]+ ms", printed, re.MULTILINE)
+    assert re.search(r"^(met   |MISSED)  ten jobs, start to end: ", printed, re.MULTILINE)
+
+
+def test_the_memory_benchmark_prints_the_peaks() -> None:
+    """The master's peak against its bar, and the server's."""
+    printed = run("memory.py", "--jobs", "20")
+    peaks = dict(re.findall(r"^peak memory of the (\w+) +([0-9.]+) MB$", printed, re.MULTILINE))
+    assert set(peaks) == {"master", "server"}
+    assert 1 < float(peaks["master"]) < 10_000
+    assert re.search(r"^(met   |MISSED)  peak memory of the master: ", printed, re.MULTILINE)
