@@ -160,11 +160,12 @@ class Runs:
         taken = [one.host for one in rows.results if one is not result]
         plan = self._hosts.plan(rows.details.sequence, result.instance, taken)
         turn = rows.turns.get(result.instance) or Turn()
+        has_files = turn.slot is not None
         if turn.slot is None:
             turn.slot = self._free.pop() if self._free else self._new_slot()
         self._emulator.begin_turn_again(rows, result)
         self._emulator.note_turn(rows, result.instance, turn)
-        self._start(worker, rows, result.instance, plan, turn.slot, resume=True)
+        self._start(worker, rows, result.instance, plan, turn.slot, resume=has_files)
 
     def _new_slot(self) -> int:
         self._used += 1
@@ -331,6 +332,9 @@ class Runs:
         known = rows.turns[turn.instance]
         known.elapsed, known.signal = ended.elapsed, int(ended.signal and ended.reason is None)
         known.stderr = self._stderr(turn, ended)
+        # Its slot goes to another from now on, also if its report is still on its way when
+        # the emulator is killed: then it is computed anew, and not in that other's files.
+        known.slot = None
         self._emulator.note_turn(rows, turn.instance, known)
 
     def _stderr(self, turn: Turned, ended: Ended) -> str:
