@@ -139,8 +139,11 @@ class Store:
 
     def batch(self, token: str) -> int:
         """Return the ID of the batch of this token; begin it if there is none."""
-        self._database.execute("insert or ignore into batch (token) values (?)", (token,))
-        found = self._database.execute("select id from batch where token = ?", (token,)).fetchone()
+        query = "select id from batch where token = ?"
+        found = self._database.execute(query, (token,)).fetchone()
+        if found is None:
+            self._database.execute("insert into batch (token) values (?)", (token,))
+            found = self._database.execute(query, (token,)).fetchone()
         return int(found[0])
 
     def clock(self) -> float:
