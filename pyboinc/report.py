@@ -97,10 +97,17 @@ def own_frames(stderr: str) -> list[Frame]:
 
 def _word(failure: Failure) -> str:
     """One line that says why: the slave's own word, else how its last instance ended."""
-    if failure.stderr.strip() or not failure.attempts:
+    last = _last(failure)
+    if failure.stderr.strip() or last in failure.reason:
         return failure.cause
-    last = ending(failure.attempts[-1])
-    return failure.reason if last in failure.reason else f"{failure.reason}; last: {last}"
+    return f"{failure.reason}; last: {last}"
+
+
+def _last(failure: Failure) -> str:
+    """How the last instance ended in words; nothing if it has not, or was not wanted."""
+    if not failure.attempts or failure.attempts[-1].outcome in _NO_ERROR:
+        return ""
+    return ending(failure.attempts[-1])
 
 
 def ending(attempt: Attempt) -> str:
@@ -142,7 +149,7 @@ def describe_cause(cause: Cause, directory: str = "") -> str:
     facts = {
         "project": printable(first.reason),
         "jobs": _some([str(index) for index in cause.jobs]),
-        "last": printable(ending(first.attempts[-1])) if first.attempts else "",
+        "last": printable(_last(first)),
         "where": _where(cause.failures),
         "replay": f"{first.replay}{directory}",
     }

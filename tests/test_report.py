@@ -128,6 +128,14 @@ def test_a_job_that_never_ran_has_the_projects_reason() -> None:
     assert "no host ever ran it" in describe_cause(cause)
 
 
+def test_a_job_that_was_cancelled_while_it_ran_is_just_that() -> None:
+    """Grouping: an instance that had no time to end is no part of the cause."""
+    running = failure(1, "", attempt(outcome="in progress", exit_status=0))
+    (cause,) = by_cause([running])
+    assert cause.text == "too many errors"
+    assert "last:" not in describe_cause(cause)
+
+
 @pytest.mark.parametrize(
     ("one", "words"),
     [

@@ -55,8 +55,9 @@ def run(program: Path, arguments: tuple[str, ...]) -> None:
     main = ModuleType("__main__")
     main.__dict__.update(__file__=str(path), __builtins__=builtins, __cached__=None)
     sys.modules["__main__"] = main
+    as_printed = wants_names(source, path)
     try:
-        if wants_names(source, path):
+        if as_printed:
             _provide(main, path.parent)
         exec(compile(source, str(path), "exec", dont_inherit=True), main.__dict__)
     except SystemExit:
