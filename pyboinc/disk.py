@@ -113,6 +113,13 @@ def publish(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
 
 
+def remove_temporaries(directory: Path, name: str = "*") -> None:
+    """Remove what :func:`publish` left of files called *name* when it was cut short."""
+    for path in directory.glob(f".{name}.*.tmp"):
+        if path.name.split(".")[-2].isdigit():
+            remove(path)
+
+
 def read_bounded(path: Path | str, limit: int) -> bytes:
     """Return the content of the plain file *path*, of at most *limit* bytes.
 

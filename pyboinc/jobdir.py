@@ -28,7 +28,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pyboinc import disk
-from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, JobDirectoryError
+from pyboinc.errors import (
+    CheckpointMismatch,
+    DirectoryDamaged,
+    JobDirectoryError,
+    RejectedResult,
+)
 from pyboinc.records import Journal, Spool
 
 FORMAT = 1
@@ -36,7 +41,7 @@ FORMAT = 1
 
 OUTPUT = "out"
 ERROR = "error"
-_OUTCOME = re.compile(r"([A-Za-z0-9-]{1,40})_([0-9]{1,12})\.(out|error)")
+_OUTCOME = re.compile(r"([A-Za-z0-9-]{1,40})_(0|[1-9][0-9]{0,11})\.(out|error)")
 _ERROR_LIMIT = 4 << 20
 
 
@@ -118,12 +123,19 @@ class JobDirectory:
         self._lock = disk.take_lock(self.state / "lock")
         for directory in (self.new, self.old):
             disk.make_directory(directory)
+        self._remove_temporaries()
+
+    def _remove_temporaries(self) -> None:
+        """Remove what killed masters were writing: who has the lock is the only one who writes."""
+        disk.remove_temporaries(self.path, self.checkpoint.name)
+        for directory in (self.state, self.new, self.state / "bundles", self.state / "quarantine"):
+            disk.remove_temporaries(directory)
 
     def load(self) -> None:
         """Read what an earlier run recorded; :attr:`record` stays None if there was none."""
         batch = self._read_checkpoint()
         try:
-            text = disk.read_bounded(self.state / "run.json", _ERROR_LIMIT)
+            text = _read_own(self.state / "run.json")
         except FileNotFoundError:
             if batch is not None:
                 raise DirectoryDamaged(
@@ -136,7 +148,7 @@ class JobDirectory:
     def _read_checkpoint(self) -> str | None:
         """Return the batch ID of the checkpoint, or None if there is none."""
         try:
-            text = disk.read_bounded(self.checkpoint, 65536).decode("utf-8", "replace")
+            text = _read_own(self.checkpoint).decode("utf-8", "replace")
         except FileNotFoundError:
             return None
         lines = text.splitlines()
@@ -150,6 +162,7 @@ class JobDirectory:
             for name in disk.listing(directory):
                 if _OUTCOME.fullmatch(name):
                     self.quarantine(name, "left by an earlier batch", directory)
+        self._close_logs()
         for log in ("spool", "journal"):
             disk.remove(self.state / log)
         self.save(record)
@@ -237,7 +250,7 @@ class JobDirectory:
                 found.append(Arrival(name, int(match[2]), match[3]))
             elif not name.startswith("."):
                 self.quarantine(name, "no job of this batch has an outcome of this name")
-        found.sort(key=lambda arrival: arrival.sequence)
+        found.sort(key=lambda arrival: (arrival.sequence, arrival.kind))
         return found
 
     def outcome(self, sequence: int, kind: str) -> Arrival:
@@ -273,7 +286,10 @@ class JobDirectory:
         new, old = os.fspath(self.new), os.fspath(self.old)
         moved = False
         for arrival in arrivals:
-            disk.move("retire", f"{new}/{arrival.file}", f"{old}/{arrival.file}")
+            try:
+                disk.move("retire", f"{new}/{arrival.file}", f"{old}/{arrival.file}")
+            except FileNotFoundError:
+                continue  # somebody else took it away; the next run has it done again
             moved = True
         if moved:
             disk.sync_directory(old)
@@ -286,13 +302,20 @@ class JobDirectory:
     def quarantine(self, name: str, reason: str, where: Path | None = None) -> None:
         """Set the file *name* of new/ (or *where*) aside, with the reason; it is never lost."""
         directory = self.make(self.state / "quarantine")
-        target = directory / name
+        # Room for a number and ".reason": a name may be as long as the file system allows.
+        kept = os.fsdecode(os.fsencode(name)[:200])
+        target = directory / kept
         number = 1
         while target.exists() or target.is_symlink():
             number += 1
-            target = directory / f"{name}.{number}"
-        disk.publish(target.with_name(target.name + ".reason"), f"{reason!a}\n".encode())
-        disk.move("quarantine", (where or self.new) / name, target)
+            target = directory / f"{kept}.{number}"
+        explanation = target.with_name(f"{target.name}.reason")
+        disk.publish(explanation, f"{reason!a}\n".encode())
+        try:
+            disk.move("quarantine", (where or self.new) / name, target)
+        except FileNotFoundError:  # somebody else has just taken it away
+            disk.remove(explanation)
+            return
         disk.sync_directory(directory)
         print(f"pyboinc: set {name!a} aside in {directory}: {reason!a}", file=sys.stderr)
 
@@ -321,6 +344,17 @@ class JobDirectory:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _read_own(path: Path) -> bytes:
+    """Read a small file that only a master writes; raises ``FileNotFoundError``."""
+    try:
+        return disk.read_bounded(path, _ERROR_LIMIT)
+    except RejectedResult as refusal:
+        raise DirectoryDamaged(
+            f"{path} is not as PyBOINC left it: {refusal}; restore it, or start a new batch "
+            "with --fresh"
+        ) from None
 
 
 def _check_format(path: Path, found: object) -> None:

@@ -11,7 +11,7 @@ from pyboinc.backends import Backend, find_backend
 from pyboinc.calls import Calls
 from pyboinc.config import Settings
 from pyboinc.draws import new_seed
-from pyboinc.errors import CheckpointMismatch
+from pyboinc.errors import CheckpointMismatch, DirectoryDamaged
 from pyboinc.jobdir import JobDirectory, RunRecord
 
 
@@ -22,7 +22,11 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
     """
     opener = find_backend(settings.backend)
     directory.lock()
-    directory.load()
+    try:
+        directory.load()
+    except (DirectoryDamaged, CheckpointMismatch):
+        if not settings.fresh:
+            raise
     backend = opener(directory, settings)
     if settings.fresh:
         _start_afresh(directory, backend)
@@ -52,16 +56,21 @@ def _start_afresh(directory: JobDirectory, backend: Backend) -> None:
 
 
 def _begin(directory: JobDirectory, settings: Settings) -> None:
+    """Begin a batch; of a run that was killed before it had any calls, only the seed is kept."""
+    earlier = directory.record
     seed = settings.seed
+    if seed is None:
+        seed = new_seed() if earlier is None else earlier.seed
     directory.begin(
         RunRecord(
             token=os.urandom(16).hex(),
             backend=settings.backend,
-            seed=new_seed() if seed is None else seed,
+            seed=seed,
             program=_program(directory.path),
             limits=settings.limits.asdict(),
             include=list(settings.include),
             directory=str(directory.path),
+            starts=0 if earlier is None else earlier.starts + 1,
         )
     )
 
