@@ -89,6 +89,20 @@ def test_an_example_can_be_killed_half_way_and_run_again(example: Path) -> None:
     assert (run.stdout, run.returncode) == (expected(example), 0), run.stderr
 
 
+@pytest.mark.parametrize("example", ["sum_of_squares"], indirect=True)
+def test_a_kill_while_results_are_on_their_way_mixes_nothing_up(example: Path) -> None:
+    """Recovery: instances that ended but are not reported yet run again, each in a slot of its own.
+
+    On a slow network many of them once had the same slot; started again side by side there,
+    they returned one another's outputs.
+    """
+    slow = ("--latency", "0.3", "--seed", "3")
+    killed = python(example, "-c", KILLED_AT, "20", "app_master.py", *slow)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = python(example, "app_master.py", *slow)
+    assert (run.stdout, run.returncode) == (expected(example), 0), run.stderr
+
+
 @pytest.mark.parametrize("example", ["evolution"], indirect=True)
 def test_an_example_that_is_finished_replays(example: Path) -> None:
     """Replay: run again when all is done, a master handles all again and makes no job."""
