@@ -286,7 +286,8 @@ class AppendLog:
             self._written = os.fstat(self._descriptor).st_size
             sync_directory(path.parent)
         self._buffer = bytearray()
-        self._synced = self._written
+        # A process that was killed may have left what is here in memory only.
+        self._synced = 0
 
     @property
     def size(self) -> int:
@@ -328,7 +329,8 @@ class AppendLog:
         self._buffer.clear()
         with _explained("truncate", self.path):
             os.ftruncate(self._descriptor, size)
-        self._written = self._synced = size
+        self._written = size
+        self._synced = min(self._synced, size)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return *length* bytes from *offset* (fewer at the end of the file)."""

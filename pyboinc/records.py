@@ -1,18 +1,20 @@
 """The two logs of a job directory: the spool of calls and the journal of what happened.
 
 The *spool* (``.pyboinc/spool``) holds every call ever made: for each one a line of JSON
-and then its input, as many raw bytes as the line says.  The *journal*
-(``.pyboinc/journal``) is text, a line for each fact, and is what commits: a call is real
-once a line of the journal counts it, a result is handled once a line names it.
+and then its input, as many raw bytes as the line says (which has the CRC-32 of them, too).
+The *journal* (``.pyboinc/journal``) is text, a line for each fact, and is what commits: a
+call is real once a line of the journal counts it, a result is handled once a line names it.
 
     calls 1 100             the first pyboinc_master's make_calls has returned; the
                             spool holds 100 calls
     handled 17 out 103      the output of job 17 was handled (as recorded, in this
                             order), and the spool held 103 calls after that
     forget 17               job 17 is to be done again (``pyboinc rerun``)
+    durable 1234            the first 1234 bytes of the journal are on the disk
 
-Each line ends with its CRC-32; a torn last line, and calls that no line counts, are what
-a crash left behind and are dropped when the logs are opened.
+Each line of both ends with its CRC-32.  Calls that no line counts are what a crash left
+behind, and so are lines after the last "durable" that are not whole: they are dropped
+when the logs are opened.  Anything else that is not as it was written is damage.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class SpooledCall:
 
     ``sequence`` counts calls from 0 and is the job's number; ``slave`` is the slave's file
     name, ``bundle`` the sha256 of its archive, ``limits`` only the limits given in this
-    call; the input is ``size`` bytes at ``offset`` in the spool.
+    call; the input is ``size`` bytes at ``offset`` in the spool, with the CRC-32 ``crc32``.
     """
 
     sequence: int
@@ -49,6 +51,15 @@ class SpooledCall:
     limits: Mapping[str, Any]
     offset: int
     size: int
+    crc32: str
+
+
+def input_of(log: AppendLog, sequence: int, offset: int, size: int, crc32: str) -> bytes:
+    """Read the input of call *sequence*; raises :class:`DirectoryDamaged` if it has changed."""
+    data = log.read(offset, size)
+    if checksum((data,)) != crc32:
+        raise _damaged(log, sequence)
+    return data
 
 
 def calls_from(log: AppendLog, position: int, first: int, last: int) -> Iterator[SpooledCall]:
@@ -67,11 +78,13 @@ def _call_at(log: AppendLog, position: int, sequence: int) -> SpooledCall:
         line = log.read(position, _HEADER_LIMIT)
         end = line.find(b"\n")
     try:
-        found = json.loads(line[:end])
-        if found["call"] != sequence:
+        text, _, crc = line[: max(end, 0)].rpartition(b" ")
+        found = json.loads(text)
+        if found["call"] != sequence or checksum((text,)).encode() != crc:
             raise ValueError(found["call"])
         what = found["slave"], found["bundle"], found["phase"], found["limits"]
-        return SpooledCall(sequence, *what, offset=position + end + 1, size=found["bytes"])
+        where = position + end + 1, found["bytes"], found["crc32"]
+        return SpooledCall(sequence, *what, *where)
     except (ValueError, KeyError, TypeError):
         raise _damaged(log, sequence) from None
 
@@ -107,7 +120,8 @@ class Spool:
             len(data),
             checksum((data,)).encode(),
         )
-        self._log.append(header + self._what(slave, bundle, phase, limits) + b"\n")
+        header += self._what(slave, bundle, phase, limits)
+        self._log.append(b"%s %s\n" % (header, checksum((header,)).encode()))
         self._log.append(data)
         self._log.append(b"\n")
         return sequence
@@ -139,6 +153,7 @@ class Spool:
         if position > self._log.size:
             raise _damaged(self._log, count - 1)
         self._log.truncate(position)
+        self._log.sync()
 
     def forget_after(self, count: int) -> None:
         """Drop the calls from sequence number *count* on; they were never committed."""
@@ -164,7 +179,7 @@ class Spool:
 
     def data(self, call: SpooledCall) -> bytes:
         """Return the encoded input of *call*."""
-        return self._log.read(call.offset, call.size)
+        return input_of(self._log, call.sequence, call.offset, call.size, call.crc32)
 
     def close(self) -> None:
         """Close the file."""
@@ -192,44 +207,66 @@ class Journal:
         self.phases: dict[int, int] = {}
         self.handled: list[Handled] = []
         self.calls = 0
+        self._marked = False
         self._load()
 
     def _load(self) -> None:
+        """Apply the lines up to the first that is not whole: what follows was never durable."""
+        whole, torn = 0, False
+        for position, line in self._lines():
+            text, _, crc = line.rpartition(b" ")
+            if checksum((text,)).encode() != crc:
+                torn = True
+            elif not torn:
+                self._take(text.decode().split(" "))
+                whole = position + len(line) + 1
+            elif text.startswith(b"durable"):
+                raise self._damaged(whole)
+        self._log.truncate(whole)
+        self._log.sync()
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each line that has an end, and the byte at which it begins."""
         position = 0
         rest = b""
         while chunk := self._log.read(position + len(rest), _CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                if not self._take(line):
-                    self._log.truncate(position)
-                    return
+                yield position, line
                 position += len(line) + 1
-        self._log.truncate(position)
 
-    def _take(self, line: bytes) -> bool:
-        """Apply one line; return whether it is whole and known."""
-        text, _, crc = line.rpartition(b" ")
-        if checksum((text,)).encode() != crc:
-            return False
-        match text.decode("ascii").split(" "):
+    def _take(self, fact: list[str]) -> None:
+        match fact:
             case ["calls", phase, count]:
                 self.phases[int(phase)] = self.calls = int(count)
             case ["handled", sequence, kind, count]:
                 self._count(int(sequence), kind, int(count))
             case ["forget", sequence]:
                 self.handled = [one for one in self.handled if one.sequence != int(sequence)]
+            case ["durable", _]:
+                pass
             case _:
-                return False
-        return True
+                raise self._damaged(self._log.size)
+
+    def _damaged(self, position: int) -> DirectoryDamaged:
+        return DirectoryDamaged(
+            f"{self._log.path} is damaged at byte {position}; restore it from a backup, or start "
+            "a new batch with --fresh"
+        )
 
     def _append(self, text: bytes) -> None:
+        if not self._marked:
+            # What was appended before has been synced, so from here on a hole in it is damage.
+            self._marked = True
+            if self._log.size:
+                self._append(b"durable %d" % self._log.size)
         self._log.append(b"%s %s\n" % (text, checksum((text,)).encode()))
 
     def commit_calls(self, phase: int, count: int) -> None:
         """Record that *phase*'s make_calls has returned; the spool holds *count* calls."""
         self._append(b"calls %d %d" % (phase, count))
         self.phases[phase] = self.calls = count
-        self._log.sync()
+        self.sync()
 
     def add_handled(self, sequence: int, kind: str, calls: int) -> None:
         """Record that an outcome was handled; durable after :meth:`sync`."""
@@ -246,7 +283,7 @@ class Journal:
         for sequence in sorted(forgotten):
             self._append(b"forget %d" % sequence)
         self.handled = [one for one in self.handled if one.sequence not in forgotten]
-        self._log.sync()
+        self.sync()
 
     def made_calls(self, sequence: int) -> bool:
         """Return whether handling job *sequence* made calls of its own."""
@@ -255,6 +292,7 @@ class Journal:
     def sync(self) -> None:
         """Make every line appended so far durable."""
         self._log.sync()
+        self._marked = False
 
     def close(self) -> None:
         """Close the file."""

@@ -194,8 +194,8 @@ class Emulator:
                 batch=self.batch,
                 **_rules(columns),
             )
-            where = call.sequence, call.slave, call.bundle, call.offset, call.size
-            rows = Rows(workunit, (), Details(*where, own.memory, own.disk), {})
+            what = call.sequence, call.slave, call.bundle, call.offset, call.size, call.crc32
+            rows = Rows(workunit, (), Details(*what, own.memory, own.disk), {})
             if len(self._rows) < _KEPT_ROWS:
                 self._rows[identifier] = rows
             self.tally.total += 1

@@ -23,6 +23,7 @@ from pyboinc.errors import BackendError
 from pyboinc.faults import FaultPlan, Kind
 from pyboinc.garbage import garbage
 from pyboinc.project import ClientState, Report, Result
+from pyboinc.records import input_of
 
 _AHEAD_SECONDS = 0.1
 """Workers have instances for about this long, so that they never wait for a commit..."""
@@ -180,7 +181,9 @@ class Runs:
             slot=f"{self._slots}/{slot}",
             archive=f"{self._bundles}/{details.bundle}.zip",
             slave=details.slave,
-            input=self._spool.read(details.offset, details.size),
+            input=input_of(
+                self._spool, details.sequence, details.offset, details.size, details.crc32
+            ),
             time_limit=rows.workunit.delay_bound,
             memory=details.memory,
             disk=details.disk,

@@ -25,7 +25,7 @@ from pyboinc.project import (
 
 _WORKUNIT_COLUMNS = [field.name for field in fields(Workunit)]
 _RESULT_COLUMNS = [field.name for field in fields(Result) if field.name != "workunit_name"]
-_DETAIL_COLUMNS = ["sequence", "slave", "bundle", "offset", "size", "memory", "disk"]
+_DETAIL_COLUMNS = ["sequence", "slave", "bundle", "offset", "size", "crc32", "memory", "disk"]
 _TURN_COLUMNS = ["slot", "signal", "elapsed", "stderr", "python", "platform"]
 
 _SCHEMA = f"""
@@ -57,6 +57,7 @@ class Details:
     bundle: str
     offset: int
     size: int
+    crc32: str
     memory: float
     disk: float
 
@@ -300,6 +301,7 @@ def _workunit_values(rows: Rows) -> tuple[object, ...]:
         more.bundle,
         more.offset,
         more.size,
+        more.crc32,
         more.memory,
         more.disk,
     )
