@@ -267,7 +267,7 @@ class LifeOfAWorkunit(RuleBasedStateMachine):
             assert row.output is None or row.file_delete_state == FileDeleteState.INIT
 
 
-LifeOfAWorkunit.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
+LifeOfAWorkunit.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestLifeOfAWorkunit = LifeOfAWorkunit.TestCase
 
 

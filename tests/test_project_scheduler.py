@@ -13,6 +13,7 @@ from pyboinc.project import (
     ErrorMask,
     Outcome,
     Report,
+    Workunit,
     abort_request,
     cancel,
     create_workunit,
@@ -202,6 +203,7 @@ def test_create_work_raises_limits_to_the_target() -> None:
     assert (workunit.max_total_results, workunit.max_success_results) == (3, 3)
     assert (workunit.id, workunit.name, workunit.batch, workunit.priority) == (4, "b_1", 9, 2)
     assert workunit.transition_time == 3.0
+    assert create_workunit(5, "b_2", 3.0) == Workunit(5, "b_2", transition_time=3.0)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +229,7 @@ def test_cancel_changes_what_is_unsent_and_the_mask() -> None:
     workunit, rows = cancel(job.workunit, job.results, 9.0)
 
     assert [row.outcome.name for row in rows] == ["INIT", "DIDNT_NEED"]
+    assert [row.server_state.name for row in rows] == ["IN_PROGRESS", "OVER"]
     assert (workunit.error_mask, workunit.transition_time) == (ErrorMask.CANCELLED, 9.0)
     assert rows[0] is job.results[0]
 
@@ -247,10 +250,12 @@ def test_reissue_runs_a_failed_workunit_again() -> None:
     """It gets as many attempts as it had at first, and is assimilated again."""
     job = Story(max_error_results=1, max_total_results=2).sends(0).fails(0).sends(1).fails(1)
     assert job.workunit.finished
+    job.workunit.need_validate = True
 
     job.workunit, job.results = reissue(job.workunit, job.results, job.now)
     job.settles()
     assert (job.mask, job.outcomes) == (0, "CLIENT_ERROR CLIENT_ERROR UNSENT")
+    assert not (job.workunit.need_validate or job.workunit.delivered)
     assert job.files.split()[-1] == "INIT"
 
     job.sends(2).fails(2).sends(3).succeeds(3, "at last")

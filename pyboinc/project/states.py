@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from math import inf
 from typing import TypeAlias
 
 from pyboinc.errors import PyboincError
 
-#: The transition time of a workunit that nothing waits for: BOINC's INT_MAX.
-NEVER = 2.0**31 - 1
+#: The transition time of a workunit that nothing waits for.  BOINC writes INT_MAX, which is
+#: also a moment in January 2038; a model that outlives it can not.
+NEVER = inf
 
 #: What stands for the content of a result's output: its bytes, or a digest of them.
 Output: TypeAlias = Hashable

@@ -46,6 +46,7 @@ _VALIDATE_ERROR = Outcome.VALIDATE_ERROR
 _NO_REPLY = Outcome.NO_REPLY
 _UNCHECKED = ValidateState.INIT
 _INVALID = ValidateState.INVALID
+_PENDING = (ValidateState.INIT, ValidateState.INCONCLUSIVE)
 _KEPT = FileDeleteState.INIT
 _RELEASED = FileDeleteState.READY
 _DELETED = FileDeleteState.DONE
@@ -167,9 +168,6 @@ def _give_up(after: Workunit, rows: list[Result]) -> None:
             row.validate_state = ValidateState.NO_CHECK
     if after.assimilate_state == AssimilateState.INIT:
         after.assimilate_state = AssimilateState.READY
-
-
-_PENDING = (ValidateState.INIT, ValidateState.INCONCLUSIVE)
 
 
 def _new_instances(workunit: Workunit, rows: Sequence[Result], count: int) -> list[Result]:

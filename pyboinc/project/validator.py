@@ -46,6 +46,7 @@ _SUCCESS = Outcome.SUCCESS
 _UNCHECKED = ValidateState.INIT
 _VALID = ValidateState.VALID
 _INVALID = ValidateState.INVALID
+_PENDING = (ValidateState.INIT, ValidateState.INCONCLUSIVE)
 
 
 def present(output: Output) -> bool:
@@ -81,55 +82,52 @@ def _look_for_canonical(
     if len(viable) < after.min_quorum:
         return
     good = [index for index in viable if valid(rows[index].output)]
-    canonical = None
+    agreeing: list[int] = []
     if len(good) >= after.min_quorum:
-        canonical = _canonical(rows, good, after.min_quorum // 2 + 1, same)
+        agreeing = _agreeing(rows, good, after.min_quorum // 2 + 1, same)
     for index in viable:
         if index not in good:
             rows[index] = _validate_error(rows[index])
             after.transition_time = now
-    if canonical is None:
-        _no_consensus(after, rows, good, now)
+    if agreeing:
+        _consensus(after, rows, good, agreeing)
     else:
-        _consensus(after, rows, good, canonical, same)
+        _no_consensus(after, rows, good, now)
 
 
 def _is_viable(row: Result) -> bool:
     return row.server_state == _OVER and row.outcome == _SUCCESS and row.validate_state != _INVALID
 
 
-def _canonical(rows: list[Result], good: list[int], enough: int, same: Same) -> int | None:
-    """Return the first of *good* that equals at least *enough* of them, itself included.
+def _agreeing(rows: list[Result], good: list[int], enough: int, same: Same) -> list[int]:
+    """Return the canonical result, then all that equal it; nothing if there is none.
 
-    *enough* is half the quorum and one: a quorum of 3 needs only 2 that agree.  The first
-    that has enough wins, even against a greater number of others that agree as well.
+    It is the first of *good* that equals at least *enough* of them, itself included: half
+    the quorum and one, so that a quorum of 3 needs only 2 that agree.  The first that has
+    enough wins, even against a greater number of others that agree as well.
     """
     for index in good:
         output = rows[index].output
-        agreeing = sum(1 for other in good if other == index or same(output, rows[other].output))
-        if agreeing >= enough:
-            return index
-    return None
+        others = [each for each in good if each != index and same(output, rows[each].output)]
+        if len(others) + 1 >= enough:
+            return [index, *others]
+    return []
 
 
-def _consensus(
-    after: Workunit, rows: list[Result], good: list[int], canonical: int, same: Same
-) -> None:
+def _consensus(after: Workunit, rows: list[Result], good: list[int], agreeing: list[int]) -> None:
     """Credit those that agree with the canonical result, and have it assimilated.
 
     The transitioner is not woken: BOINC leaves that to the assimilator, since the two
     would race.  A workunit that had been given up is assimilated a second time.
     """
-    output = rows[canonical].output
     for index in good:
-        agrees = index == canonical or same(output, rows[index].output)
-        rows[index] = _judged(rows[index], agrees)
+        rows[index] = _judged(rows[index], index in agreeing)
     for index, row in enumerate(rows):
         if row.server_state == ServerState.UNSENT:
             rows[index] = row = row.copy()
             row.server_state = _OVER
             row.outcome = Outcome.DIDNT_NEED
-    after.canonical_instance = rows[canonical].instance
+    after.canonical_instance = rows[agreeing[0]].instance
     after.assimilate_state = AssimilateState.READY
     after.transition_time = NEVER
 
@@ -166,9 +164,6 @@ def _check_stragglers(
             rows[index] = _judged(row, same(row.output, canonical))
         else:
             rows[index] = _validate_error(row)
-
-
-_PENDING = (ValidateState.INIT, ValidateState.INCONCLUSIVE)
 
 
 def _judged(row: Result, agrees: bool) -> Result:
