@@ -43,6 +43,7 @@ _OVER = ServerState.OVER
 _SUCCESS = Outcome.SUCCESS
 _CLIENT_ERROR = Outcome.CLIENT_ERROR
 _VALIDATE_ERROR = Outcome.VALIDATE_ERROR
+_COULDNT_SEND = Outcome.COULDNT_SEND
 _NO_REPLY = Outcome.NO_REPLY
 _UNCHECKED = ValidateState.INIT
 _INVALID = ValidateState.INVALID
@@ -74,7 +75,8 @@ def transition(
     after the last report.  Rows that need no change are returned as they came.
     """
     rows = list(results)
-    census = _count(workunit, rows, now)
+    _close(workunit, rows, now)
+    census = _count(rows)
     after = workunit.copy()
     if census.new_success and census.successes >= workunit.min_quorum:
         after.need_validate = True
@@ -96,41 +98,18 @@ def transition(
     return _unless_equal(workunit, after), _unless_same(results, rows)
 
 
-def _count(workunit: Workunit, rows: list[Result], now: float) -> Census:
-    """Count the instances; on the way, time out the overdue and mark what came too late."""
-    unsent = in_progress = successes = errors = unsendable = 0
-    new_success = False
+def _close(workunit: Workunit, rows: list[Result], now: float) -> None:
+    """Time out what is overdue, and mark the successes that came too late to be judged."""
     canonical_gone = _canonical_file_gone(workunit, rows)
     for index, row in enumerate(rows):
-        state = row.server_state
-        if state == _OVER:
-            outcome = row.outcome
-            if outcome == _SUCCESS:
-                if row.validate_state == _UNCHECKED:
-                    if canonical_gone:
-                        rows[index] = row = row.copy()
-                        row.validate_state = ValidateState.TOO_LATE
-                    else:
-                        new_success = True
-                if row.validate_state != _INVALID:
-                    successes += 1
-            elif outcome == _CLIENT_ERROR:
-                # A volunteer who aborts has done nothing wrong, and neither has the job.
-                errors += row.exit_status != EXIT_ABORTED_VIA_GUI
-            elif outcome == _VALIDATE_ERROR:
-                errors += 1
-            elif outcome == Outcome.COULDNT_SEND:
-                unsendable += 1
-        elif state == _IN_PROGRESS:
+        if row.server_state == _IN_PROGRESS:
             if row.report_deadline <= now:
                 rows[index] = row = row.copy()
                 row.server_state = _OVER
                 row.outcome = _NO_REPLY
-            else:
-                in_progress += 1
-        else:
-            unsent += 1
-    return Census(unsent, in_progress, successes, errors, unsendable, new_success)
+        elif canonical_gone and row.outcome == _SUCCESS and row.validate_state == _UNCHECKED:
+            rows[index] = row = row.copy()
+            row.validate_state = ValidateState.TOO_LATE
 
 
 def _canonical_file_gone(workunit: Workunit, rows: Sequence[Result]) -> bool:
@@ -139,6 +118,29 @@ def _canonical_file_gone(workunit: Workunit, rows: Sequence[Result]) -> bool:
         return False
     canonical = rows[position(workunit, rows, workunit.canonical_instance)]
     return canonical.file_delete_state == _DELETED
+
+
+def _count(rows: Sequence[Result]) -> Census:
+    """Time-outs, detached hosts and instances not needed are no errors: not counted here."""
+    unsent = in_progress = successes = errors = unsendable = 0
+    new_success = False
+    for row in rows:
+        outcome = row.outcome
+        if row.server_state == _IN_PROGRESS:
+            in_progress += 1
+        elif row.server_state != _OVER:
+            unsent += 1
+        elif outcome == _SUCCESS:
+            new_success = new_success or row.validate_state == _UNCHECKED
+            successes += row.validate_state != _INVALID
+        elif outcome == _CLIENT_ERROR:
+            # A volunteer who aborts has done nothing wrong, and neither has the job.
+            errors += row.exit_status != EXIT_ABORTED_VIA_GUI
+        elif outcome == _VALIDATE_ERROR:
+            errors += 1
+        elif outcome == _COULDNT_SEND:
+            unsendable += 1
+    return Census(unsent, in_progress, successes, errors, unsendable, new_success)
 
 
 def _missing(workunit: Workunit, census: Census, total: int) -> tuple[int, bool]:
