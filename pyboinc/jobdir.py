@@ -59,7 +59,8 @@ class RunRecord:
 
     ``token`` is drawn at random and names this batch to its backend before there is a
     batch ID; ``files`` maps each file of the program to its sha256; ``batch`` is None
-    until the backend has given an ID.
+    until the backend has given an ID; ``abandoned`` says that --fresh has given this batch
+    up, and that what is left of it is to be set aside.
     """
 
     token: str
@@ -74,6 +75,7 @@ class RunRecord:
     directory: str = ""
     batch: str | None = None
     starts: int = 0
+    abandoned: bool = False
     format: int = FORMAT
 
 
@@ -92,6 +94,7 @@ class JobDirectory:
         self.checkpoint = path / "pyboinc_checkpoint"
         self.record: RunRecord | None = None
         self._lock = -1
+        self._jobs_made = 0
         self._opened: tuple[Spool, Journal] | None = None
 
     @property
@@ -108,10 +111,25 @@ class JobDirectory:
         if self._opened is None:
             # The journal first: what it counts is in the spool, also while a master writes both.
             journal = Journal(self.state / "journal", self.read_only)
+            self._check_journal(journal)
             spool = Spool(self.state / "spool", self.read_only)
             spool.load(journal.calls)
             self._opened = spool, journal
         return self._opened
+
+    def _check_journal(self, journal: Journal) -> None:
+        """Raise if the journal counts fewer calls than are known to have been committed.
+
+        A shorter spool would be taken for what a crash left, and cut off.
+        """
+        spool = self.state / "spool"
+        begun = self.record is not None and self.record.batch is not None
+        lost = begun and not journal.phases and spool.exists() and spool.stat().st_size > 0
+        if lost or journal.calls < self._jobs_made:
+            raise DirectoryDamaged(
+                f"{self.state / 'journal'} counts {journal.calls} calls, and more were committed; "
+                "restore it from a backup, or start a new batch with --fresh"
+            )
 
     # Opening: M0 and M1 of the protocol.
 
@@ -154,7 +172,9 @@ class JobDirectory:
         lines = text.splitlines()
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
         _check_format(self.checkpoint, fields.get("format", "damaged"))
-        return lines[0] if lines else None
+        jobs = fields.get("jobs", "0")
+        self._jobs_made = int(jobs) if jobs.isdecimal() else 0
+        return lines[0]
 
     def begin(self, record: RunRecord) -> None:
         """Begin a batch: nothing of an earlier run is left, and *record* is durable."""
@@ -186,8 +206,14 @@ class JobDirectory:
         ]
         disk.publish(self.checkpoint, ("\n".join(lines) + "\n").encode())
 
+    def abandon(self) -> None:
+        """Give the batch here up for good, before anything of it is changed (--fresh)."""
+        if self.record is not None:
+            self.record.abandoned = True
+            self.save(self.record)
+
     def set_aside(self) -> Path | None:
-        """Move everything of an earlier batch to ``.pyboinc/previous/N`` (--fresh)."""
+        """Move everything of an earlier batch to ``.pyboinc/previous/N``; safe to repeat."""
         self._close_logs()
         target = self._previous()
         entries = [path for path in self._belongings() if path.exists() or path.is_symlink()]
@@ -200,6 +226,7 @@ class JobDirectory:
             disk.make_directory(directory)
         disk.sync_directory(self.path)
         self.record = None
+        self._jobs_made = 0
         return target
 
     def put_by(self, outcomes: Mapping[Arrival, Path]) -> Path:
@@ -216,8 +243,7 @@ class JobDirectory:
         return self.state / "previous" / str(number)
 
     def _belongings(self) -> list[Path]:
-        # Without the journal nothing is committed, so it goes first; what the rest was
-        # begun with is known for as long as run.json is there, so that goes last.
+        # That the batch is abandoned is known for as long as run.json is there: it goes last.
         names = ["journal", "spool", "bundles", "quarantine", "run.json"]
         journal, *others = [self.state / name for name in names]
         return [journal, self.checkpoint, self.new, self.old, *others]

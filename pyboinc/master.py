@@ -32,7 +32,7 @@ from pyboinc.errors import (
     PyboincError,
     ReplayMismatch,
 )
-from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory
+from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory, RunRecord
 from pyboinc.opening import digests, open_directory
 from pyboinc.outcomes import Outcomes
 from pyboinc.progress import Display
@@ -177,14 +177,18 @@ class Master:
             raise
         finally:
             _running.pop()
-        record.slaves = sorted({*record.slaves, *self.calls.slaves})
-        record.modules = sorted({*record.modules, *self.calls.modules})
-        record.files = digests(directory.path, record)
-        directory.save(record)
+        self._keep_program(record)
         directory.spool.sync()
         directory.journal.commit_calls(self.phase, self.calls.position)
         if not self.calls.position:
             self.display.note("make_calls made no calls: there is nothing to do")
+
+    def _keep_program(self, record: RunRecord) -> None:
+        """Record of which files the program consists that makes these calls."""
+        record.slaves = sorted({*record.slaves, *self.calls.slaves})
+        record.modules = sorted({*record.modules, *self.calls.modules})
+        record.files = {**digests(self.directory.path, record), **record.files}
+        self.directory.save(record)
 
     def _make_jobs(self) -> None:
         """See to it that every committed call has its job; write the checkpoint (M5 to M7)."""
@@ -308,7 +312,10 @@ class Master:
 
     def _commit(self, done: list[Arrival]) -> None:
         """Make what a group of handlers did durable, in the one safe order."""
-        directory = self.directory
+        directory, record = self.directory, self.directory.record
+        assert record is not None
+        if not set(self.calls.slaves) <= set(record.slaves):
+            self._keep_program(record)
         directory.spool.sync()
         directory.journal.sync()
         if len(directory.spool) > self._with_jobs:

@@ -11,7 +11,7 @@ from pyboinc.backends import Backend, find_backend
 from pyboinc.calls import Calls
 from pyboinc.config import Settings
 from pyboinc.draws import new_seed
-from pyboinc.errors import CheckpointMismatch, DirectoryDamaged
+from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, PyboincError
 from pyboinc.jobdir import JobDirectory, RunRecord
 
 
@@ -27,9 +27,9 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
     except (DirectoryDamaged, CheckpointMismatch):
         if not settings.fresh:
             raise
+    if settings.fresh or (directory.record is not None and directory.record.abandoned):
+        _start_afresh(directory, settings)
     backend = opener(directory, settings)
-    if settings.fresh:
-        _start_afresh(directory, backend)
     if directory.record is None or not directory.spool:
         _begin(directory, settings)
     else:
@@ -41,16 +41,30 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
     return backend
 
 
-def _start_afresh(directory: JobDirectory, backend: Backend) -> None:
-    record = directory.record
-    if record is not None and record.batch is not None:
-        backend.begin_batch(record.token)
-        backend.cancel()
-        backend.close()
+def _start_afresh(directory: JobDirectory, settings: Settings) -> None:
+    """Give the batch here up, once and for all, even if this is cut short."""
+    directory.abandon()
+    _cancel(directory, settings)
     kept = directory.set_aside()
     if kept is not None:
         print(
             f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)",
+            file=sys.stderr,
+        )
+
+
+def _cancel(directory: JobDirectory, settings: Settings) -> None:
+    record = directory.record
+    if record is None or record.batch is None:
+        return
+    try:
+        backend = find_backend(record.backend)(directory, settings)
+        backend.begin_batch(record.token)
+        backend.cancel()
+        backend.close()
+    except PyboincError as error:
+        print(
+            f"pyboinc: the unfinished jobs of batch {record.batch} are not cancelled: {error}",
             file=sys.stderr,
         )
 
@@ -103,10 +117,10 @@ def _go_on(directory: JobDirectory, settings: Settings, calls: Calls, backend: B
     record.seed = record.seed if settings.seed is None else settings.seed
     record.starts += 1
     directory.save(record)
+    # Whether or not anything was changed: a run that accepted a change may have been killed here.
     for slave in record.slaves:
         packed = calls.bundle(slave)
-        if settings.accept_changes:
-            backend.accept_program(packed.slave, packed.digest)
+        backend.use_program(packed.slave, packed.digest)
 
 
 def _check_program(directory: JobDirectory, record: RunRecord, accept: bool) -> None:

@@ -210,8 +210,11 @@ class Backend(Protocol):
     def reissue(self, sequences: Sequence[int]) -> None:
         """Do these jobs again: their outcome was lost, refused, or is to be had anew."""
 
-    def accept_program(self, slave: str, digest: str) -> None:
-        """Let unfinished jobs of *slave* run the archive *digest* from now on."""
+    def use_program(self, slave: str, digest: str) -> None:
+        """Let jobs of *slave* that are not done run the archive *digest* from now on.
+
+        Told of each slave when a batch is gone on with, before anything else.
+        """
 
     def cancel(self) -> int:
         """Cancel every unfinished job; return how many that were."""

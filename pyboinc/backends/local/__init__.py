@@ -38,6 +38,7 @@ class LocalBackend:
         self._isolation = _choose_isolation(settings.isolation)
         self._database = directory.state / "local" / "project.sqlite"
         self._batches: dict[str, int] = {}
+        self._archives: dict[str, str] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._text = b""
         self._sent: list[dict[str, Any]] = []
@@ -65,7 +66,14 @@ class LocalBackend:
         record = self._directory.record
         assert record is not None
         position = self._directory.spool.start_of(first)
-        self._ask({"submit": [first, last], "at": position, "limits": record.limits})
+        self._ask(
+            {
+                "submit": [first, last],
+                "at": position,
+                "limits": record.limits,
+                "modules": record.modules,
+            }
+        )
 
     def start(self) -> None:
         """Let the hosts begin."""
@@ -79,12 +87,15 @@ class LocalBackend:
 
     def cancel(self) -> int:
         """Cancel every unfinished job; return how many that were."""
-        before = self._look().unfinished(self._number())
+        store = self._look()
+        before = store.unfinished(self._number())
+        store.close()
         self._ask({"cancel": True})
         return len(before)
 
-    def accept_program(self, slave: str, digest: str) -> None:
-        """Let unfinished jobs of *slave* run the archive *digest* from now on."""
+    def use_program(self, slave: str, digest: str) -> None:
+        """Let jobs of *slave* that are not done run the archive *digest* from now on."""
+        self._archives[slave] = digest
         if self._database.exists() and self._number():
             from pyboinc.backends.local.store import Store
 
@@ -195,10 +206,11 @@ class LocalBackend:
                 f"the emulated project's server died {self._deaths} times (the last time with "
                 f"status {status}); what it said stands above; run the same command to go on"
             )
-        pending = self._sent[self._acked :]
+        pending, started = self._sent[self._acked :], self._started
         self.close()
         self._start_server()
-        if self._started and {"start": True} not in pending:
+        self._started = started
+        if started and {"start": True} not in pending:
             pending.insert(0, {"start": True})
         for command in pending:
             self._sent.append(command)
@@ -222,6 +234,7 @@ class LocalBackend:
             max_output=settings.max_output,
             slaves=tuple(record.slaves),
             modules=tuple(record.modules),
+            archives=dict(self._archives),
         )
         self._sent, self._acked, self._text = [], 0, b""
         self._server = subprocess.Popen(

@@ -4,7 +4,8 @@ It works while the master handles, as a real project does, and ends when the mas
 however that ends: its standard input is a pipe from the master.  Commands come in there,
 a line of JSON each, and news goes out on its standard output:
 
-    {"submit": [0, 100], "at": 0, "limits": {...}}   make workunits of calls in the spool
+    {"submit": [0, 100], "at": 0, "limits": {...}, "modules": [...]}   make workunits of
+                            calls in the spool; their outputs are of classes of these modules
     {"reissue": [17]}   {"cancel": true}   {"start": true}   {"stop": true}
 
     {"ack": N}              the N-th command is done and durable
@@ -20,8 +21,8 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class Options:
     max_output: int
     slaves: tuple[str, ...]
     modules: tuple[str, ...]
+    archives: Mapping[str, str]
 
     def as_json(self) -> str:
         """Return the text that :meth:`from_json` reads."""
@@ -85,12 +87,13 @@ class Server:
         self._lock = _own_lock(state / "local" / "lock")
         faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
         self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
-        classes = Classes(directory)
-        classes.add(options.modules)
+        self._classes = Classes(directory)
+        self._modules: set[str] = set()
+        self._add_modules(options.modules)
         uploads = Uploads(state / "local" / "upload", directory / "new", directory / "old")
         store = Store(state / "local" / "project.sqlite")
         self._spool = AppendLog(state / "spool")
-        self._emulator = Emulator(options.batch, store, uploads, classes, options.max_output)
+        self._emulator = Emulator(options.batch, store, uploads, self._classes, options.max_output)
         self._make_runs: Callable[[], Runs] = lambda: Runs(
             self._emulator,
             self._hosts,
@@ -170,7 +173,8 @@ class Server:
 
     def _obey(self, number: int, command: dict[str, Any]) -> bool:
         match command:
-            case {"submit": [first, last], "at": position, "limits": limits}:
+            case {"submit": [first, last], "at": position, "limits": limits, "modules": modules}:
+                self._add_modules(modules)
                 self._submit(number, first, last, position, Limits(**limits))
                 return True
             case {"reissue": sequences}:
@@ -200,10 +204,18 @@ class Server:
                 if call.sequence not in existing:
                     own = limits.replace(**call.limits) if call.limits else limits
                     self._hosts.check_quorum(own.quorum)
-                    self._emulator.create([call], limits)
+                    # The program may have been changed between its call and now.
+                    archive = self._options.archives.get(call.slave, call.bundle)
+                    self._emulator.create([replace(call, bundle=archive)], limits)
                 yield None
 
         self._making.append((number, make()))
+
+    def _add_modules(self, modules: Iterable[str]) -> None:
+        """Let outputs be of classes of these modules: handlers may call further slaves."""
+        if not self._modules.issuperset(modules):
+            self._modules.update(modules)
+            self._classes.add(modules)
 
     def _make_some(self) -> None:
         if not self._making:

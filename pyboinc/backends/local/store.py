@@ -264,7 +264,8 @@ class Store:
     def set_bundle(self, batch: int, slave: str, bundle: str) -> None:
         """Let the workunits of *slave* run another archive from now on."""
         self._database.execute(
-            "update workunit set bundle = ? where batch = ? and slave = ?", (bundle, batch, slave)
+            "update workunit set bundle = ? where batch = ? and slave = ? and bundle != ?",
+            (bundle, batch, slave, bundle),
         )
 
     def close(self) -> None:
