@@ -89,9 +89,15 @@ def pyboinc_master(
     raised.  *directory* is the job directory (default: where the master program lies); other
     keywords are settings and win over flags, environment and ``pyboinc.toml``.
 
-    Called again in the same program it does a next phase, replayed in order like the first.
+    Called again in the same program it does a next phase, replayed in order like the first
+    (also after a JobsFailed that the program has caught).
     """
     show_errors_briefly()
+    if _running:
+        raise ConfigurationError(
+            "pyboinc_master was called inside make_calls or a handler of another one; call it "
+            "when that has returned, as the next phase"
+        )
     path = _job_directory(directory)
     if path not in _masters:
         _masters[path] = Master(path, settings)
@@ -102,6 +108,8 @@ def pyboinc_master(
         )
     try:
         _masters[path].run(make_calls, handle_result, handle_error)
+    except JobsFailed:
+        raise  # all that can be handled is handled; a program that catches it may go on
     except BaseException:
         _masters.pop(path).directory.close()
         raise
@@ -258,8 +266,16 @@ class Master:
                 self._show()
                 self._stop_if_asked()
             if not arrivals:
+                self._miss()
                 self._wait()
         self._hear_the_last_news()
+
+    def _miss(self) -> None:
+        """Have jobs done again whose outcome was delivered, and taken away by somebody."""
+        counts = self.backend.counts()
+        if 0 < counts.total == counts.done + counts.failed:
+            calls = range(self.directory.spool.calls_up_to(self.phase))
+            self._outcomes.miss([one for one in calls if one not in self._handled])
 
     def _hear_the_last_news(self) -> None:
         """Let the display end with true counts: outcomes can be quicker than the news of them."""

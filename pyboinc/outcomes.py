@@ -6,6 +6,7 @@ the job counts as failed.  An outcome that was handled before and is gone is wai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyboinc.backends import Backend, Failure, failure_from_bytes, failure_to_bytes
@@ -60,11 +61,16 @@ class Outcomes:
             self._have_done_again(arrival)
             return None
 
+    def miss(self, sequences: Sequence[int]) -> None:
+        """Have jobs done again whose outcome has gone from new/ before it was handled."""
+        self._display.note(f"the outcomes of {len(sequences)} jobs are gone; doing them again")
+        self._reissue(sequences)
+
     def _have_done_again(self, arrival: Arrival) -> None:
         if arrival.sequence not in self._refusals:
             self._display.note(f"{arrival.file} was handled before and is gone; doing it again")
             self._refusals[arrival.sequence] = 0
-            self._reissue(arrival.sequence)
+            self._reissue([arrival.sequence])
         elif any(one.sequence == arrival.sequence for one in self._directory.arrivals()):
             raise DirectoryDamaged(
                 f"{arrival.file} was handled before and is lost, and doing its job again failed; "
@@ -75,16 +81,16 @@ class Outcomes:
         self._directory.quarantine(arrival.file, reason)
         refusals = self._refusals[arrival.sequence] = 1 + self._refusals.get(arrival.sequence, 0)
         if refusals < REFUSALS:
-            self._reissue(arrival.sequence)
+            self._reissue([arrival.sequence])
             return
         name = arrival.file.rpartition(".")[0]
         text = f"its output was refused {refusals} times, the last time because: {reason}"
         failure = Failure(arrival.sequence, name, text)
         self._directory.deliver(arrival.sequence, failure_to_bytes(failure))
 
-    def _reissue(self, sequence: int) -> None:
+    def _reissue(self, sequences: Sequence[int]) -> None:
         record = self._directory.record
         assert record is not None
         self._backend.begin_batch(record.token)
-        self._backend.reissue([sequence])
+        self._backend.reissue(sequences)
         self._backend.start()

@@ -239,17 +239,14 @@ class Server:
         if self._acks:
             news["ack"], self._acks = self._acks[-1], []
         if news:
-            self._say(news)
+            _say(self._news, news)
 
-    def refuse(self, error: PyboincError) -> None:
-        """Tell the master why the server can not go on."""
-        self._say({"refused": str(error), "kind": type(error).__name__})
 
-    def _say(self, news: dict[str, Any]) -> None:
-        try:
-            os.write(self._news, json.dumps(news).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # the master has ended; the next read of commands says so
+def _say(pipe: int, news: dict[str, Any]) -> None:
+    try:
+        os.write(pipe, json.dumps(news).encode() + b"\n")
+    except BrokenPipeError:
+        pass  # the master has ended; the next read of commands says so
 
 
 def _own_lock(path: Path) -> int:
@@ -278,18 +275,16 @@ def main(arguments: list[str]) -> int:
     """Run the server; news goes to the original standard output, prints to stderr."""
     news = os.dup(1)
     os.dup2(2, 1)
+    options = Options.from_json(arguments[0])
     try:
-        server = Server(Options.from_json(arguments[0]), 0, news)
+        Server(options, 0, news).serve()
+        return 0
     except PyboincError as error:
-        line = {"refused": str(error), "kind": type(error).__name__}
-        os.write(news, json.dumps(line).encode() + b"\n")
-        return 1
-    try:
-        server.serve()
-    except PyboincError as error:
-        server.refuse(error)
-        return 1
-    return 0
+        refusal = error
+    except OSError as error:
+        refusal = disk.explain("use", error.filename or options.directory, error)
+    _say(news, {"refused": str(refusal), "kind": type(refusal).__name__})
+    return 1
 
 
 if __name__ == "__main__":
