@@ -19,7 +19,7 @@ import sys
 import time
 
 from pyboinc import codec
-from pyboinc.codec_shapes import shape_of
+from pyboinc.codec_shapes import Refused, shape_of
 from pyboinc.errors import RejectedResult, SlaveError
 
 TYPE_CHECKING = False
@@ -78,11 +78,6 @@ class Classes(codec.Registry):
         kind = type(value)
         return None if self.shape(kind.__module__, kind.__qualname__) is None else self
 
-    def forget(self) -> None:
-        """Forget which classes have been asked for."""
-        self._shapes.clear()
-        self.by_class.clear()
-
     def shape(self, module: str, name: str) -> Shape | None:
         """Return how to rebuild the class *name* of *module*, None if it is not one of these."""
         known = self._shapes.get((module, name))
@@ -94,9 +89,10 @@ class Classes(codec.Registry):
             found = getattr(found, part, None)
         if not isinstance(found, type) or (found.__module__, found.__qualname__) != (module, name):
             return None
-        shape = self._shapes[module, name] = self.by_class[found] = shape_of(
-            found, found in trusted
-        )
+        shape = shape_of(found, any(found is each for each in trusted))
+        self._shapes[module, name] = shape
+        if type(shape) is not Refused:
+            self.by_class[found] = shape
         return shape
 
 
@@ -154,18 +150,18 @@ class Instance:
             output = self.altered(output)
         data = codec.encode(output, "output", self.classes.for_object(output))
         if len(data) > self.max_output:
-            _write(self._path(TOO_BIG), b"")
+            write(self._path(TOO_BIG), b"")
             raise SlaveError(
                 f"the output has {len(data)} bytes; the limit is {self.max_output}: return less, "
                 "or let the master raise the limit (max_output)"
             )
         if self.task is None:
             name = self._path(OUTPUT)
-            _write(name + ".tmp", data)
+            write(name + ".tmp", data)
             os.rename(name + ".tmp", name)
         else:
             # Written in place: the client takes the file when the task says it has finished.
-            _write(self.task.resolve(OUTPUT), data)
+            write(self.task.resolve(OUTPUT), data)
         self.returned = True
 
     def fraction_done(self, fraction: float) -> None:
@@ -181,14 +177,14 @@ class Instance:
         if self.task is not None:
             self.task.report_progress(min(fraction, 1.0))
         else:
-            _write_whole(self._path(FRACTION_DONE), b"%.6f\n" % min(fraction, 1.0))
+            write_whole(self._path(FRACTION_DONE), b"%.6f\n" % min(fraction, 1.0))
 
     def save_checkpoint(self, state: Any) -> None:
         """Save *state*; see :func:`pyboinc_save_checkpoint`."""
         from zlib import crc32
 
         data = codec.encode(state, "checkpoint")
-        _write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
+        write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
         if self.task is not None:
             self.task.report_checkpoint()
 
@@ -317,7 +313,8 @@ def read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _write(path: str, data: bytes) -> None:
+def write(path: str, data: bytes) -> None:
+    """Write *data* to the file *path*, in place of what it held."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         written = os.write(descriptor, data)
@@ -327,7 +324,7 @@ def _write(path: str, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _write_whole(path: str, data: bytes) -> None:
+def write_whole(path: str, data: bytes) -> None:
     """Write *path* in the slot whole or not at all, as seen after a crash of this process."""
-    _write(path + ".tmp", data)
+    write(path + ".tmp", data)
     os.rename(path + ".tmp", path)

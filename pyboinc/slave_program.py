@@ -25,7 +25,6 @@ from pyboinc.slave import Classes
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes longer to import than all of this
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
 
 SLAVE_NAMES = frozenset(
     [
@@ -137,8 +136,8 @@ class Program:
     def import_(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None,
+        globals: Mapping[str, object] | None = None,  # noqa: A002  # import's own names
+        locals: Mapping[str, object] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:

@@ -57,7 +57,7 @@ def run(program: Program) -> int:
             "it must call pyboinc_return_output(output) once\n"
         )
         status = 1
-    _flush()
+    flush()
     if status == 0 and instance.task is not None:
         instance.task.finish()
     return status
@@ -80,7 +80,8 @@ def _join_threads() -> None:
     threading._shutdown()
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Write out what the slave has printed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 HELD = 20
 """A slave's descriptor of its lifeline; all between it and stderr is the server's."""
 
-_PRACTICE = 20
-"""How often the rehearsal is repeated: the interpreter specializes code that ran often."""
+PRACTICE = 12
+"""How often the rehearsal is repeated: the interpreter specializes code that ran eight times."""
 
 ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else signal.SIGTERM
 """The signal that tells of the keeper's death: one that no program sends or minds."""
@@ -47,7 +47,10 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
     threads by importing *preload* can not fork safely, and starts interpreters instead.
     """
     processes.become_subreaper()
+    processes.offer_to_oom_killer()
     _end_with_keeper()
+    if isolation == "fork":
+        rehearse()
     for name in filter(None, preload):
         try:
             importlib.import_module(name)
@@ -100,7 +103,6 @@ class _Forking:
         self._programs: dict[tuple[str, str], Program] = {}
         self._installed: Program | None = None
         self._renewals = list(_renewals())
-        rehearse()
         gc.disable()
 
     def __call__(
@@ -147,28 +149,28 @@ class _Forking:
             os._exit(status)
 
 
-class _Rehearsal:
+class Rehearsal:
     """What the rehearsal sends there and back."""
 
-    def __init__(self) -> None:
-        self.values = [1, 300, 70000, -1, 0.5, True, None, "text", b"bytes", (1, 2), {"key": 1}]
+    def __init__(self, value: object) -> None:
+        self.value = value
 
 
 def rehearse() -> None:
-    """Do in this process what every slave will do, but for the user's part.
+    """Do in this process what every slave does, but for the user's part.
 
-    The interpreter keeps what it learns in its own memory: where a type's methods are, which
-    kinds of operands a line of code has.  What it has learnt here, a slave need not write.
+    The interpreter writes what it learns into its own memory: in which class of a type's
+    bases a method was found, which kinds of operands a line of code has.  What it has learnt
+    here costs a slave no page fault.
     """
-    instance = slave.Instance("/dev", slave.Classes([__name__]))
-    for value in (_Rehearsal(), 7):
-        for _ in range(_PRACTICE):
-            data = codec.encode(value, "rehearsal", instance.classes.for_object(value))
-            codec.decode(data, instance.classes.for_value(data))
-            instance.classes.forget()
+    for number in range(PRACTICE):
+        classes = slave.Classes([__name__])
+        value = Rehearsal(((7, 300), 0.5, "text", None, [1, b"2"], {"key": True})[number % 6])
+        data = codec.encode(value, "rehearsal", classes.for_object(value))
+        codec.decode(data, classes.for_value(data))
     slave.read(os.devnull)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    slave.write(os.devnull, b"")
+    slave_runner.flush()
 
 
 def _faulty(fault: str, salt: int) -> Callable[[Program], int]:

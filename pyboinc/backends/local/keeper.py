@@ -45,6 +45,9 @@ still holds it.
 SAMPLE = 0.1
 """Seconds between two looks at a running slave's memory and disk."""
 
+SAMPLING_SHARE = 20
+"""How many times longer than one look at memory and disk the time to the next one is."""
+
 FLOOD = 1 << 24
 """Bytes of stderr after which a slave is ended."""
 
@@ -278,13 +281,13 @@ class Keeper:
         return bool(looker.poll(0))
 
     def _take_stderr(self) -> None:
-        try:
-            data = os.read(self.stderr, 1 << 16)
-        except BlockingIOError:
-            return
+        data = os.read(self.stderr, 1 << 16)
         job = self.current
-        if job is not None and job.slot.add_stderr(data) > FLOOD:
-            self._end(job, "stderr flood")
+        if job is not None:
+            if job.slot.add_stderr(data) > FLOOD:
+                self._end(job, "stderr flood")
+        elif not self.ready:
+            os.write(2, data)  # why the fork server could not start, for whoever looks
 
     def _watch(self, job: Job) -> None:
         """End *job* if it is over a limit."""
@@ -292,13 +295,19 @@ class Keeper:
         if ran >= job.time_limit:
             self._end(job, "time limit")
         if ran >= job.next_sample and not job.suspended:
-            job.next_sample = ran + SAMPLE
-            if not job.pid:
-                job.pid = int(os.read(self.pids, 100) or 0)
-            if processes.resident(job.pid) > job.memory:
-                self._end(job, "memory limit")
-            elif job.slot.disk_usage() > job.disk:
-                self._end(job, "disk limit")
+            self._sample(job)
+
+    def _sample(self, job: Job) -> None:
+        """Look at the memory and disk that *job* uses; at a full slot not too often."""
+        if not job.pid:
+            job.pid = int(os.read(self.pids, 100) or 0)
+        began = time.monotonic()
+        if processes.resident(job.pid) > job.memory:
+            self._end(job, "memory limit")
+        elif job.slot.disk_usage() > job.disk:
+            self._end(job, "disk limit")
+        took = time.monotonic() - began
+        job.next_sample = job.run_time() + max(SAMPLE, SAMPLING_SHARE * took)
 
     def _take_end(self) -> None:
         data = os.read(self.ends, 1000)

@@ -43,6 +43,9 @@ class Slot:
         except FileNotFoundError:
             os.makedirs(self.path)
             os.chdir(self.path)
+        except PermissionError:  # a slave has taken it away
+            os.chmod(self.path, 0o700)
+            os.chdir(self.path)
         for name in os.listdir("."):
             if name in _STALE or (name != INPUT and not self.keep):
                 _remove(name)
@@ -94,12 +97,16 @@ class Slot:
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
+        return
     except OSError:
         if not os.path.isdir(path):
             raise
-        from shutil import rmtree
+    import shutil
 
-        rmtree(path)
+    # A slave may have taken its own permissions away.
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)
 
 
 def _overwrite(path: str, data: bytes) -> None:

@@ -112,7 +112,7 @@ class Worker:
         self._send(
             "run",
             run.name,
-            run.slot,
+            os.path.abspath(run.slot),
             self._program(run.archive),
             run.slave,
             run.input,
@@ -173,7 +173,8 @@ class Worker:
         """Return the directory with the files of *archive*, shared by all jobs."""
         directory = self._unpacked.get(archive)
         if directory is None:
-            directory = os.path.splitext(os.path.abspath(archive))[0]
+            path = os.path.abspath(archive)
+            directory = path[:-4] if path.endswith(".zip") else path + ".files"
             slave_program.unpack(archive, directory)
             self._unpacked[archive] = directory
         return directory
