@@ -111,8 +111,8 @@ def _plainly_loads(value: Any, size: int, classes: Registry, budget: Budget) -> 
     return all(map(_is_name, attributes)) and all(map(_is_plain, attributes.values()))
 
 
-def _is_name(name: str) -> bool:
-    return name.isidentifier() and not name.startswith("__")
+def _is_name(name: Any) -> bool:
+    return type(name) is str and name.isidentifier() and not name.startswith("__")
 
 
 def _is_plain(value: Any) -> bool:

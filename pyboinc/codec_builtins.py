@@ -14,7 +14,8 @@ This file travels to volunteers: standard library, Python 3.8.
 
 from __future__ import annotations
 
-from pyboinc.codec_shapes import Enumeration, Refusal
+from pyboinc.codec_classes import shown
+from pyboinc.codec_shapes import Enumeration, Refusal, Shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
@@ -111,7 +112,7 @@ def _bytearray(loader: Loader, args: Tuple[Any, ...]) -> Any:
 def _encode(loader: Loader, args: Tuple[Any, ...]) -> Any:
     text, encoding = expect("_codecs.encode", args, str, str)
     if encoding != "latin1":
-        raise Refusal("bytes in the encoding %s" % ascii(encoding)[:80])
+        raise Refusal("bytes in the encoding %s" % shown(encoding))
     loader.charge(len(text))
     return text.encode("latin1")
 
@@ -131,10 +132,14 @@ def _slice(loader: Loader, args: Tuple[Any, ...]) -> Any:
 
 
 def _getattr(loader: Loader, args: Tuple[Any, ...]) -> Any:
-    # Some Python 3.11s write an enumeration's member as getattr(Class, "NAME").
-    if len(args) != 2 or type(args[0]) is not Enumeration:
-        raise Refusal("getattr of something that is not an enumeration")
-    return args[0].named(args[1])
+    # Protocols 2 and 3 write the class Outer.Inner as getattr(Outer, "Inner"), and some
+    # Python 3.11s a member of an enumeration as getattr(Class, "NAME").
+    if len(args) != 2 or not issubclass(type(args[0]), Shape) or type(args[1]) is not str:
+        raise Refusal("getattr of something that is not a class of this job")
+    shape, name = args
+    if type(shape) is Enumeration and name in shape.names:
+        return shape.names[name]
+    return loader.find(shape.cls.__module__, "%s.%s" % (shape.cls.__qualname__, name))
 
 
 def _or(loader: Loader, args: Tuple[Any, ...]) -> Any:

@@ -48,6 +48,13 @@ def full_name(cls: type) -> str:
     return "%s.%s" % (cls.__module__, cls.__qualname__)
 
 
+def shown(value: Any) -> str:
+    """*value* as it may stand in a log: ASCII, short, and never by code of the user's."""
+    if type(value) in SCALARS or value is None:
+        return ascii(value)[:80]
+    return "a " + type(value).__name__
+
+
 def objection(cls: type, trusted: bool = False) -> Optional[str]:
     """Why instances of *cls* can not be rebuilt by value, or None."""
     if issubclass(cls, BaseException):

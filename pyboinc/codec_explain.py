@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copyreg
 from collections import Counter, OrderedDict, defaultdict, deque
+from enum import Enum
 from pickle import dumps
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
@@ -16,7 +17,7 @@ from pyboinc.codec_builtins import CONSTRUCTORS
 from pyboinc.codec_classes import full_name
 from pyboinc.codec_loader import Loader
 from pyboinc.codec_registry import foreign
-from pyboinc.codec_shapes import Refused
+from pyboinc.codec_shapes import Refusal, Refused
 from pyboinc.errors import RejectedResult
 
 if TYPE_CHECKING:
@@ -90,13 +91,19 @@ def _parts(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str, 
     if kind in (list, tuple, deque):
         yield from _numbered(item)
     elif kind in (dict, OrderedDict, Counter):
+        _refuse_keys(item, classes, budget)
         yield from _keyed(item)
     elif kind is defaultdict:
         _try(defaultdict(item.default_factory), classes, budget)
+        _refuse_keys(item, classes, budget)
         yield from _keyed(item)
     elif kind in (set, frozenset):
+        _refuse_keys(item, classes, budget)
         yield from (("{%s}" % _label(each), each) for each in item)
     elif kind.__module__ == "builtins" or kind.__module__.partition(".")[0] == "numpy":
+        _try(item, classes, budget)
+    elif isinstance(item, Enum):
+        _refuse_class(kind, classes)
         _try(item, classes, budget)
     else:
         yield from _reduced(item, classes, budget)
@@ -133,6 +140,18 @@ def _refuse_code(item: Any) -> None:
         raise _Fault("a module can not travel (%s); import it in the slave" % item.__name__)
 
 
+def _refuse_keys(keys: Any, classes: Registry, budget: Budget) -> None:
+    """Whether these may be dictionary keys or set items, as far as their classes are known."""
+    loader = Loader(b"", classes, budget)
+    for key in keys:
+        classes.shape(type(key).__module__, type(key).__qualname__)
+    loader.shapes = classes.by_class
+    try:
+        loader.check_keys(list(keys))
+    except Refusal as error:
+        raise _Fault(str(error)) from None
+
+
 def _try(item: Any, classes: Registry, budget: Budget) -> None:
     """Encode *item* alone."""
     try:
@@ -143,18 +162,19 @@ def _try(item: Any, classes: Registry, budget: Budget) -> None:
 
 def _reduced(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str, Any]]:
     """The parts of an object, as its class tells `pickle`."""
+    special = copyreg.dispatch_table.get(type(item))
     try:
-        reduced = item.__reduce_ex__(4)
+        reduced = item.__reduce_ex__(4) if special is None else special(item)
     except Exception as error:  # noqa: BLE001 - whatever the user's own class raises
         raise _Fault(_plain_reason(error)) from None
     _refuse_class(type(item), classes)
     if type(reduced) is not tuple:
-        raise _Fault("a bare name can not travel (%s)" % reduced)
+        raise _Fault("a bare name can not travel (%s)" % (reduced,))
     call, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if call is copyreg.__newobj__:  # type: ignore[attr-defined]  # typeshed leaves it out
         args = args[1:]
     else:
-        _refuse_call(type(item), call, classes)
+        _refuse_call(type(item), call)
     fields = getattr(type(item), "_fields", None)
     if isinstance(item, tuple) and fields is not None:
         yield from (("." + name, each) for name, each in zip(fields, args))
@@ -190,12 +210,12 @@ def _unknown(cls: type) -> str:
     return reason if hint is None else "%s; %s" % (reason, hint)
 
 
-def _refuse_call(cls: type, call: Any, classes: Registry) -> None:
+def _refuse_call(cls: type, call: Any) -> None:
     name: Optional[str] = getattr(call, "__qualname__", None)
     module: Optional[str] = getattr(call, "__module__", None)
-    if (module, name) in CONSTRUCTORS or (call is cls and classes.shape(str(module), str(name))):
+    if (module, name) in CONSTRUCTORS:
         return
     raise _Fault(
-        "%s says with its own __reduce__ that %s.%s must be called; that is not done here"
-        % (full_name(cls), module, name)
+        "%s would be rebuilt by calling %s.%s (its own __reduce__, or a base's says so); "
+        "that is not done here" % (full_name(cls), module, name)
     )

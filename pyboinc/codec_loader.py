@@ -22,9 +22,10 @@ from itertools import repeat
 from struct import Struct
 
 from pyboinc.codec_builtins import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
+from pyboinc.codec_classes import shown
 from pyboinc.codec_inspect import inspect
 from pyboinc.codec_opcodes import CLOSERS, OPCODES, REFUSED, setitems
-from pyboinc.codec_shapes import Instance, Refusal, Shape
+from pyboinc.codec_shapes import Instance, Refusal, Refused, Shape
 from pyboinc.errors import RejectedResult
 
 TYPE_CHECKING = False
@@ -219,7 +220,8 @@ class Loader:
         """Refuse what a plain object may not be given as its attributes."""
         if attributes:
             raise Refusal("attributes of a %s, twice" % shape.name)
-        self.check_names(state)
+        if not self.names.issuperset(state):
+            self.check_names(state)
         self.charge(64 * len(state))
 
     def settle(self, pending: Any, state: Any) -> Any:
@@ -248,9 +250,9 @@ class Loader:
         """Refuse attribute names that are not plain identifiers."""
         for name in attributes:
             if type(name) is not str or not name.isidentifier():
-                raise Refusal("%s is not the name of an attribute" % ascii(name)[:80])
+                raise Refusal("%s is not the name of an attribute" % shown(name))
             if name.startswith("__") and name.endswith("__"):
-                raise Refusal("%s may not be set" % ascii(name)[:80])
+                raise Refusal("%s may not be set" % shown(name))
             self.names.add(name)
 
     def check_keys(self, keys: List[Any]) -> None:
@@ -314,8 +316,9 @@ class Loader:
                 return known
         shape = self.registry.shape(module, name)
         if shape is None:
-            raise Refusal("%s.%s is not a class of this job" % (_shown(module), _shown(name)))
-        self.shapes[shape.cls] = shape
+            raise Refusal("%s.%s is not a class of this job" % (_plain(module), _plain(name)))
+        if type(shape) is not Refused:
+            self.shapes[shape.cls] = shape
         return shape
 
     def inspect(self, value: Any) -> Any:
@@ -323,8 +326,8 @@ class Loader:
         return inspect(value, self.shapes, self.budget)
 
 
-def _shown(text: str) -> str:
-    """*text* as it may stand in a log: ASCII and short."""
+def _plain(text: str) -> str:
+    """*text* as it may stand in a log, without quotes."""
     return ascii(text)[1:-1][:100]
 
 
@@ -342,4 +345,6 @@ def _reason(error: Exception, at_end: bool) -> str:
         return "an opcode that needs more than is there"
     if isinstance(error, UnicodeDecodeError):
         return "text that is not UTF-8"
-    return "%s: %s" % (type(error).__name__, _shown(str(error)))
+    # A message of other things than text would ask those things for their own.
+    text = all(type(each) is str for each in error.args)
+    return "%s: %s" % (type(error).__name__, _plain(str(error)) if text else "")

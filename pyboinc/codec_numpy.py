@@ -12,6 +12,7 @@ This file travels to volunteers: Python 3.8, numpy 1.17 or newer if there is any
 from __future__ import annotations
 
 from pyboinc.codec_builtins import VALUE_TYPES, Constructor, Pending, expect
+from pyboinc.codec_classes import shown
 from pyboinc.codec_shapes import Refusal
 
 TYPE_CHECKING = False
@@ -67,7 +68,9 @@ class _PendingDtype(Pending):
             raise Refusal("the state of a numpy type is not what numpy writes")
         if any(each is not None for each in state[2:5]):
             raise Refusal("structured numpy types can not travel: send one array for each field")
-        order = state[1] if state[1] in ("<", ">") else "="
+        order = {"<": "<", ">": ">", "|": "=", "=": "="}.get(state[1])
+        if order is None:
+            raise Refusal("numpy's byte order %s" % shown(state[1]))
         unit = _unit(state[8]) if len(state) == 9 and self.spec[0] in "Mm" else ""
         return numpy().dtype(order + self.spec + unit)
 
@@ -92,9 +95,9 @@ def _dtype(loader: Loader, args: Tuple[Any, ...]) -> Any:
     if kind == "O":
         raise Refusal("numpy arrays of objects can not travel: send a list")
     if not (size.isascii() and size.isdigit() and len(size) < 10):
-        raise Refusal("numpy type %s can not travel" % ascii(spec)[:80])
+        raise Refusal("numpy type %s can not travel" % shown(spec))
     if int(size) not in _SIZES.get(kind, ()) and kind not in ("S", "U"):
-        raise Refusal("numpy type %s can not travel" % ascii(spec)[:80])
+        raise Refusal("numpy type %s can not travel" % shown(spec))
     return _PendingDtype(loader, "%s%d" % (kind, int(size)))
 
 
@@ -131,7 +134,7 @@ def _frombuffer(loader: Loader, args: Tuple[Any, ...]) -> Any:
     if order == "K" and len(args) == 5 and type(args[4]) is tuple:
         return _array(data, dtype, shape, "C", loader).transpose(args[4])
     if order not in ("C", "F"):
-        raise Refusal("a numpy array in the order %s" % ascii(order)[:80])
+        raise Refusal("a numpy array in the order %s" % shown(order))
     return _array(data, dtype, shape, order, loader)
 
 

@@ -26,7 +26,7 @@ class Registry:
         self, classes: Mapping[Tuple[str, str], type], trusted: Iterable[type] = ()
     ) -> None:
         self._classes = dict(classes)
-        self._trusted = frozenset(trusted)
+        self._trusted = tuple(trusted)
         self._shapes: Dict[Tuple[str, str], Shape] = {}  # made when first asked for
         self.by_class: Dict[type, Shape] = {}
 
@@ -46,10 +46,10 @@ class Registry:
         return cls(classes, trusted)
 
     def __or__(self, other: Registry) -> Registry:
-        return Registry({**self._classes, **other._classes}, self._trusted | other._trusted)
+        return Registry({**self._classes, **other._classes}, self._trusted + other._trusted)
 
     def __contains__(self, cls: object) -> bool:
-        return any(cls is known for known in self._classes.values())
+        return _among(cls, self._classes.values())
 
     def __iter__(self) -> Iterator[type]:
         return iter(self._classes.values())
@@ -67,8 +67,9 @@ class Registry:
             cls = self._classes.get((module, name))
             if cls is None:
                 return None
-            shape = shape_of(cls, cls in self._trusted)
-            self._shapes[module, name] = self.by_class[cls] = shape
+            shape = self._shapes[module, name] = shape_of(cls, _among(cls, self._trusted))
+            if type(shape) is not Refused:
+                self.by_class[cls] = shape
         return shape
 
 
@@ -88,12 +89,12 @@ class OwnClasses(Registry):
             cls = getattr(cls, part, None)
         if not isinstance(cls, type) or (cls.__module__, cls.__qualname__) != (module, name):
             return None
-        shape = self.by_class.get(cls)
-        if shape is None:
+        shape = self._shapes.get((module, name))
+        if shape is None or shape.cls is not cls:
             trusted = getattr(sys.modules[module], "trusted_setstate", ())
             reason = foreign(cls)
-            shape = Refused(cls, reason) if reason else shape_of(cls, cls in trusted)
-            self.by_class[cls] = shape
+            shape = Refused(cls, reason) if reason else shape_of(cls, _among(cls, trusted))
+            self._shapes[module, name] = self.by_class[cls] = shape
         return shape
 
 
@@ -109,6 +110,11 @@ def foreign(cls: type) -> Optional[str]:
     if "site-packages" in origin or "dist-packages" in origin or origin.startswith(_LIBRARY):
         return "%s is not a class of yours" % full_name(cls)
     return None
+
+
+def _among(cls: object, classes: Iterable[type]) -> bool:
+    """Whether *cls* is one of *classes*, without their metaclass's own __eq__ or __hash__."""
+    return any(cls is each for each in classes)
 
 
 def _defined(module: str, prefix: str, names: Mapping[str, Any]) -> Iterator[type]:

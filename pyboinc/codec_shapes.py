@@ -28,6 +28,7 @@ from pyboinc.codec_classes import (
     objection,
     pickles_itself,
     safe_key,
+    shown,
     slots_of,
     writes_fields,
 )
@@ -107,7 +108,7 @@ class Shape:
             raise Refusal("the slots of %s are not a dictionary" % self.name)
         for name, value in slots.items():
             if type(name) is not str or name not in self.slots:
-                raise Refusal("%s has no slot %s" % (self.name, ascii(name)[:80]))
+                raise Refusal("%s has no slot %s" % (self.name, shown(name)))
             self.slots[name].__set__(instance, value)
 
     def key_parts(self, instance: Any) -> Sequence[Any]:
@@ -154,7 +155,11 @@ class Refused(Shape):
 class Instance(Shape):
     """A class made of Python alone: plain, a dataclass, with slots, or any mixture."""
 
-    __slots__ = ()
+    __slots__ = ("hashed",)
+
+    def __init__(self, cls: type, trusted: bool) -> None:
+        super().__init__(cls, trusted)
+        self.hashed = None if self.keyed or cls.__hash__ is None else hashed_fields(cls)
 
     def new(self, args: Tuple[Any, ...]) -> Any:
         """``object.__new__``, without arguments."""
@@ -166,13 +171,12 @@ class Instance(Shape):
         """Nothing for a hash by identity; the compared fields of a dataclass."""
         if self.keyed:
             return ()
-        fields = hashed_fields(self.cls)
-        if fields is None:
+        if self.hashed is None:
             raise Refusal("%s has its own __hash__ or __eq__: it can not be a key" % self.name)
         held = self.attributes(instance)
-        if not fields <= held.keys():
+        if not self.hashed <= held.keys():
             raise Refusal("%s is a key before its fields are known" % self.name)
-        return [held[name] for name in fields]
+        return [held[name] for name in self.hashed]
 
 
 class Tuple_(Shape):
@@ -255,17 +259,19 @@ class Container(Shape):
 class Enumeration(Shape):
     """An enumeration: a member is found by its value or name, never made."""
 
-    __slots__ = ("composed", "members")
+    __slots__ = ("composed", "members", "names")
 
+    LOOKED_UP = (*SCALARS, bool, tuple, type(None))  # what values are looked up by
     LARGEST_COMPOSED = 10_000  # the enum module keeps each combination of flags for ever
 
     def __init__(self, cls: type, trusted: bool) -> None:
         super().__init__(cls, trusted)
+        self.names: Dict[str, Any] = dict(cls.__members__)  # type: ignore[attr-defined]  # an Enum
         self.members: Dict[Any, Any] = {}
         self.composed = 0
-        for member in cls.__members__.values():  # type: ignore[attr-defined]  # an Enum class
+        for member in self.names.values():
             value = member._value_
-            if type(value) in SCALARS or type(value) in (bool, tuple, type(None)):
+            if type(value) in self.LOOKED_UP:
                 self.members[type(value), value] = member
         by_name = cls.__hash__ is loaded("enum", "Enum").__hash__
         self.keyed = safe_key(cls) or (by_name and object.__eq__ is found(cls, "__eq__"))
@@ -275,16 +281,12 @@ class Enumeration(Shape):
         if len(args) != 1:
             raise Refusal("%s is looked up by one value" % self.name)
         (value,) = args
+        if type(value) not in self.LOOKED_UP:
+            kind = type(value).__name__
+            raise Refusal("a member of %s whose value is a %s can not travel" % (self.name, kind))
         loader.weigh(value)  # before anything hashes it
         member = self.members.get((type(value), value))
         return self._combination(value) if member is None else member
-
-    def named(self, name: Any) -> Any:
-        """The member with this name."""
-        member = self.cls.__members__.get(name) if type(name) is str else None  # type: ignore[attr-defined]  # an Enum class
-        if member is None:
-            raise Refusal("%s has no member %s" % (self.name, ascii(name)[:80]))
-        return member
 
     def _combination(self, value: Any) -> Any:
         """A combination of flags, by the enum module's own code and no other."""
@@ -297,7 +299,7 @@ class Enumeration(Shape):
             and found(self.cls, "_new_member_") in (None, object.__new__, int.__new__)
         )
         if not pure or type(value) is not int or value.bit_length() > 64:
-            raise Refusal("%s has no member with the value %s" % (self.name, ascii(value)[:80]))
+            raise Refusal("%s has no member with the value %s" % (self.name, shown(value)))
         self.composed += 1
         if self.composed > self.LARGEST_COMPOSED:
             raise Refusal("too many combinations of %s" % self.name)
