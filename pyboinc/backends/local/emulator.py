@@ -20,6 +20,7 @@ from pyboinc.backends import Failure, failure_to_bytes
 from pyboinc.backends.local.store import Details, Rows, Store, Turn, attempts, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
 from pyboinc.classes import Classes
+from pyboinc.disk import reach
 from pyboinc.errors import RejectedResult
 from pyboinc.limits import Limits
 from pyboinc.project import (
@@ -302,6 +303,7 @@ class Emulator:
         if not self.dirty:
             return False
         self.uploads.sync()
+        reach("write rows", self.store.path)
         self.store.write(self._changed.values(), self._results_to_write(), self.now())
         changed, self._changed = self._changed, {}
         self._changed_results = {}
