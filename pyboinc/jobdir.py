@@ -155,10 +155,12 @@ class JobDirectory:
         try:
             text = _read_own(self.state / "run.json")
         except FileNotFoundError:
-            if batch is not None:
+            journal = self.state / "journal"
+            if batch is not None or (journal.exists() and self.journal.calls):
                 raise DirectoryDamaged(
-                    f"{self.checkpoint} names batch {batch}, but {self.state} does not know it; "
-                    "restore that directory too, or start a new batch with --fresh"
+                    f"{self.checkpoint if batch is not None else journal} tells of a batch, but "
+                    f"{self.state / 'run.json'} is gone; restore it, or start a new batch with "
+                    "--fresh"
                 ) from None
             return
         self.record = _parse_record(self.state / "run.json", text)
@@ -220,11 +222,14 @@ class JobDirectory:
         if not entries:
             return None
         disk.make_directory(target)
-        for entry in entries:
-            disk.move("set aside", entry, target / entry.name)
+        *others, last = entries
+        for group in (others, [last]):
+            for entry in group:
+                disk.move("set aside", entry, target / entry.name)
+            for directory in (target, self.path, self.state):
+                disk.sync_directory(directory)
         for directory in (self.new, self.old):
             disk.make_directory(directory)
-        disk.sync_directory(self.path)
         self.record = None
         self._jobs_made = 0
         return target
