@@ -183,10 +183,14 @@ class Instance:
         """Save *state*; see :func:`pyboinc_save_checkpoint`."""
         from zlib import crc32
 
-        data = codec.encode(state, "checkpoint")
+        data = codec.encode(state, "checkpoint", self._checkpoint_classes())
         write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
         if self.task is not None:
             self.task.report_checkpoint()
+
+    def _checkpoint_classes(self) -> Classes:
+        """Return what a checkpoint may hold: the program reads it itself, so its own classes, too."""
+        return Classes({*self.classes.modules, "__main__"})
 
     def load_checkpoint(self) -> Any:
         """Return the saved state or None; see :func:`pyboinc_load_checkpoint`."""
@@ -199,7 +203,7 @@ class Instance:
         if head != b"%s%08x" % (_CHECKPOINT_MARK, crc32(data)):
             return None
         try:
-            return codec.decode(data, self.classes.for_value(data))
+            return codec.decode(data, self._checkpoint_classes().for_value(data))
         except RejectedResult:
             return None
 

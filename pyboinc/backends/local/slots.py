@@ -39,14 +39,11 @@ class Slot:
     def prepare(self, data: bytes) -> None:
         """Enter the slot, empty it and write the input *data*; raises ``OSError``."""
         try:
-            os.chdir(self.path)
-        except FileNotFoundError:
-            os.makedirs(self.path)
-            os.chdir(self.path)
+            names = self._enter()
         except PermissionError:  # a slave has taken it away
             os.chmod(self.path, 0o700)
-            os.chdir(self.path)
-        for name in os.listdir("."):
+            names = self._enter()
+        for name in names:
             if name in _STALE or (name != INPUT and not self.keep):
                 _remove(name)
         try:
@@ -54,6 +51,14 @@ class Slot:
         except OSError:  # a slave made something else of it
             _remove(INPUT)
             _overwrite(INPUT, data)
+
+    def _enter(self) -> list[str]:
+        try:
+            os.chdir(self.path)
+        except FileNotFoundError:
+            os.makedirs(self.path)
+            os.chdir(self.path)
+        return os.listdir(".")
 
     def add_stderr(self, data: bytes) -> int:
         """Keep *data*, which the slave wrote to stderr; return how many bytes that are so far."""
@@ -103,10 +108,17 @@ def _remove(path: str) -> None:
             raise
     import shutil
 
-    # A slave may have taken its own permissions away.
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
+    _open_up(path)
     shutil.rmtree(path)
+
+
+def _open_up(directory: str) -> None:
+    """Give back the permissions that a slave took away from its own directories."""
+    os.chmod(directory, 0o700)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _open_up(entry.path)
 
 
 def _overwrite(path: str, data: bytes) -> None:
