@@ -81,6 +81,7 @@ class Emulator:
         self._changed: dict[int, Rows] = {}
         self._changed_results: dict[tuple[int, int], Rows] = {}
         self._deliveries: list[tuple[str, str]] = []
+        self._obsolete: list[str] = []
         self._refused: set[Output] = set()
 
     def now(self) -> float:
@@ -143,7 +144,7 @@ class Emulator:
         for one in uploaded:
             # The file deleter has been there; what is delivered is moved away before.
             if rows.workunit.delivered and rows.workunit.canonical_instance != one.instance:
-                self.uploads.delete(one.name)
+                self._obsolete.append(one.name)
 
     def _made(self, rows: Rows, result: Result, retry: bool) -> None:
         workunit = rows.workunit
@@ -309,6 +310,9 @@ class Emulator:
         self._changed_results = {}
         self.uploads.deliver(self._deliveries)
         self._deliveries = []
+        for name in self._obsolete:
+            self.uploads.delete(name)
+        self._obsolete = []
         for identifier in changed:
             self.forget(identifier)
         return True
