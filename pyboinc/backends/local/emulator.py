@@ -224,7 +224,7 @@ class Emulator:
         again = result.copy()
         again.report_deadline = now + rows.workunit.delay_bound
         workunit = rows.workunit.copy()
-        workunit.transition_time = again.report_deadline
+        workunit.transition_time = min(workunit.transition_time, again.report_deadline)
         results = [again if one is result else one for one in rows.results]
         self._update(rows, workunit, results)
 
