@@ -96,7 +96,7 @@ class JobsFailed(PyboincError):
     ``failures`` is the tuple of :class:`pyboinc.Failure` objects, one for each job.
     """
 
-    def __init__(self, message: str, failures: "tuple[object, ...]" = ()) -> None:
+    def __init__(self, message: str, failures: tuple[object, ...] = ()) -> None:
         super().__init__(message)
         self.failures = failures
 

@@ -11,7 +11,7 @@ from source import Module, modules
 
 PARTS = {
     "cli": ["cli", "cli.*", "__main__"],
-    "master": ["master", "calls", "endings", "opening", "progress", "report"],
+    "master": ["master", "calls", "endings", "opening", "outcomes", "progress", "report"],
     "live": ["live", "pace"],
     "local": ["backends.local", "backends.local.*"],
     "backends": ["backends"],
@@ -20,7 +20,7 @@ PARTS = {
     "bundle": ["bundle", "discovery", "classes"],
     "config": ["config", "settings", "values", "limits"],
     "faults": ["faults", "garbage", "draws", "latency", "spelling"],
-    "slave": ["slave", "slave_runner", "boinc_api"],
+    "slave": ["slave", "slave_*", "boinc_api"],
     "codec": ["codec", "codec_*"],
     "errors": ["errors"],
     "names": [""],  # pyboinc itself: the public names, which it looks up when they are used
