@@ -89,6 +89,7 @@ def _fail(ctx: click.Context, error: PyboincError) -> None:
 
 @click.group(
     cls=Verbs,
+    subcommand_metavar="VERB [ARGS]...",
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

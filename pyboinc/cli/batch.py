@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -80,15 +81,17 @@ class Batch:
 
     def failures(self) -> list[Failure]:
         """Return the jobs that can not be done, from the reports that lie here, in order."""
-        reports = [arrival for arrival in self.directory.outcomes() if arrival.kind == ERROR]
-        found = map(self._failure, reports)
+        calls = self.journal.calls
+        reports = [one for one in self.directory.outcomes() if one.kind == ERROR]
+        found = [self._failure(one) for one in reports if one.sequence < calls]
         return sorted((one for one in found if one), key=lambda failure: failure.index)
 
     def _failure(self, arrival: Arrival) -> Failure | None:
         # A master at work may move it from new/ to old/ while we look.
         for place in (self.directory.new, self.directory.old):
             try:
-                return failure_from_bytes(disk.read_bounded(place / arrival.file, _ERROR_LIMIT))
+                data = disk.read_bounded(place / arrival.file, _ERROR_LIMIT)
+                return replace(failure_from_bytes(data), index=arrival.sequence)
             except FileNotFoundError:
                 continue
             except RejectedResult:

@@ -29,9 +29,9 @@ def command(directory: Path, yes: bool) -> None:
         raise no_batch(job_directory.path)
     hold(job_directory)
     try:
-        batch = _readable(directory, job_directory)
+        batch, lines = _readable(directory, job_directory)
         click.echo(f"In {job_directory.path} this will be removed:")
-        for line in _inventory(job_directory, batch):
+        for line in [*lines, *_inventory(job_directory)]:
             click.echo(f"  {line}")
         if not yes:
             _ask()
@@ -43,26 +43,27 @@ def command(directory: Path, yes: bool) -> None:
     click.echo("Removed.")
 
 
-def _readable(directory: Path, job_directory: JobDirectory) -> Batch | None:
-    """Return the batch, or None if there is none that this PyBOINC can read."""
+def _readable(directory: Path, job_directory: JobDirectory) -> tuple[Batch | None, list[str]]:
+    """Return the batch and what to say of it; nothing if this PyBOINC can read none."""
     try:
         job_directory.load()
-        return Batch(directory, job_directory) if job_directory.record else None
+        if job_directory.record is None:
+            return None, []
+        batch, journal = Batch(directory, job_directory), job_directory.journal
     except (DirectoryDamaged, CheckpointMismatch) as error:
         click.echo(f"pyboinc: {error}", err=True)
-        return None
+        return None, []
+    calls, handled = journal.calls, len(journal.handled)
+    lines = [f"batch {batch.record.batch or '-'}: {calls} jobs, {handled} of them handled"]
+    if handled < calls:
+        lines.append(f"  {calls - handled} jobs are NOT handled yet: they are cancelled")
+    return batch, lines
 
 
-def _inventory(directory: JobDirectory, batch: Batch | None) -> list[str]:
-    """Say what is there: how much, and what would be lost with it."""
-    lines = []
-    if batch is not None:
-        calls, handled = batch.directory.journal.calls, len(batch.directory.journal.handled)
-        lines.append(f"batch {batch.record.batch or '-'}: {calls} jobs, {handled} of them handled")
-        if handled < calls:
-            lines.append(f"  {calls - handled} jobs are NOT handled yet: they are cancelled")
+def _inventory(directory: JobDirectory) -> list[str]:
+    """Say what is there in files."""
     outcomes = len(directory.outcome_files())
-    lines.append(f"pyboinc_checkpoint, and {outcomes} outcomes in new/ and old/")
+    lines = [f"pyboinc_checkpoint, and {outcomes} outcomes in new/ and old/"]
     lines.append(f".pyboinc, {_size(directory.state):,} bytes")
     refused = directory.state / "quarantine"
     if refused.is_dir() and os.listdir(refused):
@@ -79,7 +80,7 @@ def _size(directory: Path) -> int:
 
 
 def _ask() -> None:
-    if not sys.stdin.isatty():
+    if _asks_nobody():
         raise ConfigurationError("nobody can be asked here; to remove it: pyboinc clean --yes")
     try:
         sure = click.confirm("Remove it?")
@@ -88,6 +89,10 @@ def _ask() -> None:
     if not sure:
         click.echo("Nothing was removed.")
         raise click.exceptions.Exit(130)
+
+
+def _asks_nobody() -> bool:
+    return not sys.stdin.isatty()
 
 
 def _stop_jobs(batch: Batch) -> None:
@@ -100,11 +105,11 @@ def _stop_jobs(batch: Batch) -> None:
 
 
 def _remove(directory: JobDirectory) -> None:
-    """Remove all, the journal first: without it nothing is committed any more."""
-    disk.remove(directory.state / "journal")
+    """Remove all, in an order in which a master that comes in between finds a batch or none."""
+    disk.remove(directory.checkpoint)
+    disk.remove(directory.state / "run.json")
     for path in directory.outcome_files():
         disk.remove(path)
-    disk.remove(directory.checkpoint)
     for place in (directory.new, directory.old):
         if not disk.remove_empty(place):
             click.echo(f"pyboinc: {place} holds files of your own and stays", err=True)

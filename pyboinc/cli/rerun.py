@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -29,28 +30,35 @@ def command(directory: Path, failed: bool, jobs: tuple[str, ...]) -> None:
         chosen = {batch.job(one) for one in jobs}
         if failed:
             chosen |= {failure.index for failure in batch.failures()}
+        outcomes = _outcomes(batch, chosen)
+        again = {outcome.sequence for outcome in outcomes}
+        for job in sorted(chosen - again):
+            click.echo(f"Job {job} has no outcome yet: it is still to be done.")
         if not chosen:
             click.echo("No job has failed: there is nothing to do again.")
-            return
-        _do_again(batch, chosen)
-        more = "" if len(chosen) == 1 else "s"
-        click.echo(f"{len(chosen)} job{more} will be done again.  Now type: {_next(batch)}")
+        if again:
+            _do_again(batch, again, outcomes)
+            more = "" if len(again) == 1 else "s"
+            click.echo(f"{len(again)} job{more} will be done again.  Now type: {_next(batch)}")
 
 
 def _next(batch: Batch) -> str:
     """Return what to type, so that the slave that was mended is the one that runs."""
-    changes = bundle.changed_files(batch.record.files, digests(batch.path, batch.record))
+    try:
+        now = digests(batch.path, batch.record)
+    except ConfigurationError as error:
+        return f"{batch.command}  (but first: {error})"
+    changes = bundle.changed_files(batch.record.files, now)
     return f"{batch.command} --accept-changes  ({'; '.join(changes)})" if changes else batch.command
 
 
-def _do_again(batch: Batch, jobs: set[int]) -> None:
+def _do_again(batch: Batch, jobs: set[int], outcomes: Mapping[Arrival, Path]) -> None:
     """Do the steps in the one order in which a crash between two of them loses nothing.
 
     While a job is done again and its old outcome is still recorded as handled, a second
     outcome is merely set aside.  The other way round a master could wait for a job that
     nobody does.
     """
-    outcomes = _outcomes(batch, jobs)
     _refuse_parents(batch, jobs)
     batch.backend.begin_batch(batch.record.token)
     batch.backend.reissue(sorted(jobs))
@@ -59,16 +67,9 @@ def _do_again(batch: Batch, jobs: set[int]) -> None:
 
 
 def _outcomes(batch: Batch, jobs: set[int]) -> dict[Arrival, Path]:
-    """Return the outcomes of *jobs* and where they lie; each job must have one."""
+    """Return the outcomes of *jobs*, and where each lies."""
     outcomes = batch.directory.outcomes()
-    found = {one: place for one, place in outcomes.items() if one.sequence in jobs}
-    without = jobs - {one.sequence for one in found}
-    if without:
-        raise ConfigurationError(
-            f"job {min(without)} has no outcome yet, so it is not done again; to go on with the "
-            f"batch: {batch.command}"
-        )
-    return found
+    return {one: place for one, place in outcomes.items() if one.sequence in jobs}
 
 
 def _refuse_parents(batch: Batch, jobs: set[int]) -> None:
