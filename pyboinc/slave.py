@@ -189,7 +189,7 @@ class Instance:
             self.task.report_checkpoint()
 
     def _checkpoint_classes(self) -> Classes:
-        """Return what a checkpoint may hold: the program reads it itself, so its own classes, too."""
+        """Return what a checkpoint may hold: also classes of the program, which reads it itself."""
         return Classes({*self.classes.modules, "__main__"})
 
     def load_checkpoint(self) -> Any:

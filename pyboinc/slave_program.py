@@ -136,8 +136,8 @@ class Program:
     def import_(
         self,
         name: str,
-        globals: Mapping[str, object] | None = None,  # noqa: A002  # import's own names
-        locals: Mapping[str, object] | None = None,  # noqa: A002
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> ModuleType:

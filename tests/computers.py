@@ -23,7 +23,7 @@ PATIENCE = 60.0
 
 NOTHING = codec.Registry({})
 
-HEAD = "from pyboinc import *\nfrom pyboinc import pyboinc_get_input, pyboinc_return_output\n"
+HEAD = "from pyboinc import pyboinc_get_input, pyboinc_return_output\n"
 
 
 @contextmanager

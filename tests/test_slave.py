@@ -137,7 +137,7 @@ def test_a_checkpoint_may_hold_the_programs_own_classes(
     monkeypatch.setitem(sys.modules, "__main__", main)
     pyboinc.pyboinc_save_checkpoint([main.State()])
     assert type(pyboinc.pyboinc_load_checkpoint()[0]) is main.State
-    with pytest.raises(EncodeError, match="move it to app_types.py"):
+    with pytest.raises(EncodeError, match=r"move it to app_types\.py"):
         pyboinc.pyboinc_return_output(main.State())
 
 

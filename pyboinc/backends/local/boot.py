@@ -9,12 +9,16 @@ imports what a fork server should not carry.
 """
 
 import os
+import site  # with -S it does nothing by itself
 import sys
 from types import ModuleType
 
 root, search_path, role = sys.argv[1:4]
 os.environ.pop("LD_BIND_NOW", None)  # it was for this interpreter, not for a slave's programs
 sys.path.insert(0, root)  # the same pyboinc as the master's, whatever is installed
+
+site.setquit()  # exit() and quit()
+site.sethelper()
 
 stubs = ("pyboinc.backends", "pyboinc.backends.local")
 for name in stubs:
