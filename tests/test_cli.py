@@ -201,3 +201,29 @@ def test_the_library_is_not_slower_for_the_command(tmp_path: Path) -> None:
     """Quick start: ``import pyboinc`` alone loads nothing of the command line."""
     run = python("-c", "import pyboinc, sys; print('click' in sys.modules)", cwd=tmp_path)
     assert run.stdout == "False\n"
+
+
+# The document
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_the_document_describes_every_verb_and_flag(name: str) -> None:
+    """docs/command_line.md: a section for each verb, in which each of its own flags stands."""
+    text = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text("utf-8")
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert f"\n    pyboinc {name}" in section
+    command = cli.main.get_command(click.Context(cli.main), name)
+    assert command is not None
+    settings = {setting.flag for setting in SETTINGS} if name == "run" else set()
+    for parameter in command.params:
+        for flag in set(parameter.opts) - settings:
+            if flag.startswith("--"):
+                assert flag in section
+
+
+def test_the_document_has_every_exit_code() -> None:
+    """docs/command_line.md: the exit codes are those of the help."""
+    text = (Path(__file__).parent.parent / "docs" / "command_line.md").read_text("utf-8")
+    for line in cli.EXIT_CODES.splitlines()[2:]:
+        code, meaning = line.split(maxsplit=1)
+        assert f"| {code} | {meaning} |" in text
