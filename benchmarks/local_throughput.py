@@ -122,7 +122,6 @@ def occupation(jobs: int, busy: float, workers: int, time_limit: float) -> list[
     answer = run([*command, "--isolation", "fork", "--workers", str(workers)], time_limit)
     seconds, first = answer["seconds"], answer["until_first"]
     part = 100 * jobs * busy / (workers * seconds)
-    warm = 100 * jobs * busy / (workers * (seconds - max(0.0, first - busy)))
     cpu = 100 * answer["costs"]["cpu"]["slaves"] / (workers * seconds)
     head = (
         f"{jobs} jobs of {busy:g} s on {workers} workers: {seconds:.2f} s from first call to last"
@@ -131,7 +130,7 @@ def occupation(jobs: int, busy: float, workers: int, time_limit: float) -> list[
         "",
         f"{head} result, {first:.2f} s of it to the first result",
         verdict("part of the cores' time that slaves had", part, "%", 97, True),
-        f"        once the first slaves run: {warm:.1f} %; as CPU time the slaves got {cpu:.1f} %",
+        f"        as CPU time, with whatever else this computer did meanwhile: {cpu:.1f} %",
     ]
 
 
