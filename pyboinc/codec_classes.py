@@ -87,16 +87,13 @@ def is_enum(cls: type) -> bool:
 
 def _known_new(cls: type) -> bool:
     """Whether making an instance is the business of a built-in base alone."""
-    for base in cls.__mro__:
-        if "__new__" not in base.__dict__:
-            continue
-        if base in (object, tuple, list, dict, *SCALARS):
-            return True
-        if base is loaded("typing", "Generic"):  # Python 3.8 has one; it only checks
-            continue
-        # collections.namedtuple writes __new__ and _make into the same class
-        return issubclass(base, tuple) and "_make" in base.__dict__
-    return False
+    makers = (base for base in cls.__mro__ if "__new__" in base.__dict__)
+    # Python 3.8's Generic has a __new__, which only checks
+    maker = next(base for base in makers if base is not loaded("typing", "Generic"))
+    if maker in (object, tuple, list, dict, *SCALARS):
+        return True
+    # collections.namedtuple writes __new__ and _make into the same class
+    return issubclass(maker, tuple) and "_make" in maker.__dict__
 
 
 def slots_of(cls: type) -> Dict[str, Any]:

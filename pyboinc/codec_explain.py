@@ -59,6 +59,8 @@ def explain(
             parts = list(_parts(item, classes, budget))
         except _Fault as fault:
             return _shown(path), str(fault)
+        except Exception as strange:  # noqa: BLE001 - a class of the user's that resists
+            return _shown(path), _plain_reason(strange)
         kept.append(parts)
         todo.extend((path + step, part, depth + 1) for step, part in parts)
     return what, _plain_reason(error)
@@ -66,6 +68,8 @@ def explain(
 
 def _plain_reason(error: Exception) -> str:
     if isinstance(error, RejectedResult):
+        if error.reason.endswith(" opcodes"):
+            return error.reason + ", one for each number, text or object: send numpy arrays"
         return error.reason
     if isinstance(error, RecursionError):
         return "nested too deep to be pickled"
@@ -100,6 +104,8 @@ def _parts(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str, 
     elif kind in (set, frozenset):
         _refuse_keys(item, classes, budget)
         yield from (("{%s}" % _label(each), each) for each in item)
+    elif kind in (bool, float, type(None)) or (kind is int and -(2**62) < item < 2**62):
+        return
     elif kind.__module__ == "builtins" or kind.__module__.partition(".")[0] == "numpy":
         _try(item, classes, budget)
     elif isinstance(item, Enum):
@@ -152,6 +158,13 @@ def _refuse_keys(keys: Any, classes: Registry, budget: Budget) -> None:
         raise _Fault(str(error)) from None
 
 
+def _refuse_names(attributes: Any, classes: Registry, budget: Budget) -> None:
+    try:
+        Loader(b"", classes, budget).check_names(attributes)
+    except Refusal as error:
+        raise _Fault(str(error)) from None
+
+
 def _try(item: Any, classes: Registry, budget: Budget) -> None:
     """Encode *item* alone."""
     try:
@@ -184,6 +197,7 @@ def _reduced(item: Any, classes: Registry, budget: Budget) -> Iterator[Tuple[str
     yield from _keyed(dict(pairs or ()))
     for attributes in state if type(state) is tuple else (state,):
         if type(attributes) is dict:
+            _refuse_names(attributes, classes, budget)
             yield from (("." + str(name), each) for name, each in attributes.items())
         elif attributes is not None:
             yield "", attributes

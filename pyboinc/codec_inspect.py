@@ -24,8 +24,8 @@ ROWS = (list, tuple, set, frozenset, deque)
 TABLES = (dict, OrderedDict, defaultdict, Counter)
 
 
-def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> Any:
-    """*value*, if all of it is known and it is not too deep or too large; else `Refusal`.
+def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> int:
+    """How many items *value* holds; `Refusal` unless all are known and not too deep.
 
     The order is that of a recursive walk, so the depth is what `copy.deepcopy` would need.
     """
@@ -33,6 +33,7 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> Any:
     seen: Set[int] = set()
     todo = [(value, 1)]
     shared = False
+    items = 0
     while todo:
         item, depth = todo.pop()
         kind = type(item)
@@ -49,13 +50,14 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> Any:
             held = item.__dict__.values()
         else:
             held = contents(item, shapes)
+        items += len(held)
         if not plain.issuperset(map(type, held)):
             depth += 1
             held = list(held)
             todo += [(each, depth) for each in reversed(held) if type(each) not in plain]
     if shared:
         _check_unfolded(value, budget.unfolded)
-    return value
+    return items
 
 
 def contents(item: Any, shapes: Mapping[type, Shape]) -> Any:

@@ -91,14 +91,23 @@ class Loader:
         self.memo: List[Any] = []
         self.shapes: Dict[type, Shape] = {}
         self.names: Set[str] = set()
-        self.filled: Set[int] = set()
+        self.filled: Dict[int, Any] = {}  # by id; kept, or the id could be another's
         self.same_hash: Dict[int, List[Any]] = {}
         self.chained = 0
 
     # ---- the loop -----------------------------------------------------------------
 
     def load(self) -> Any:
-        """The value; `Refusal` or any other exception if there is none."""
+        """The value; `RejectedResult` if there is none that may be had."""
+        value = self._run()
+        try:
+            self.inspect(value)
+        except Exception as error:  # noqa: BLE001 - whatever hostile values can lead to
+            raise RejectedResult(_reason(error)) from None
+        return value
+
+    def _run(self) -> Any:
+        """Go through the opcodes; one long function, because calls are what would cost."""
         data, memo, marks = self.data, self.memo, self.marks
         shapes, names = self.shapes, self.names
         float_at, new, set_items = _FLOAT.unpack_from, object.__new__, setitems
@@ -187,11 +196,13 @@ class Loader:
                 raise Refusal("more than %d opcodes" % self.budget.opcodes)
             if pos != self.size or len(stack) != 1 or marks:
                 raise Refusal("the pickle does not end where its bytes end")
-            return self.inspect(stack[0])
-        except RejectedResult:
-            raise
+            return stack[0]
+        except IndexError:
+            if pos >= self.size:
+                raise RejectedResult("the bytes end in the middle", pos) from None
+            raise RejectedResult("an opcode that needs more than is there", pos - 1) from None
         except Exception as error:  # noqa: BLE001 - whatever hostile bytes can lead to
-            raise RejectedResult(_reason(error, pos >= self.size), pos - 1) from None
+            raise RejectedResult(_reason(error), pos - 1) from None
 
     def past_frame(self, pos: int, length: int) -> int:
         """The new limit, when an opcode's argument at *pos* reaches beyond the present one.
@@ -238,7 +249,7 @@ class Loader:
         """Refuse the second filling of the same object."""
         if id(instance) in self.filled:
             raise Refusal("attributes of a %s, twice" % type(instance).__name__)
-        self.filled.add(id(instance))
+        self.filled[id(instance)] = instance
 
     def charge(self, size: int) -> None:
         """Account for *size* bytes that are copied, not read: opcodes can repeat that."""
@@ -321,8 +332,8 @@ class Loader:
             self.shapes[shape.cls] = shape
         return shape
 
-    def inspect(self, value: Any) -> Any:
-        """*value*, if all of it is of known types and not too deep; `Refusal` otherwise."""
+    def inspect(self, value: Any) -> int:
+        """How many items *value* holds; `Refusal` if they are unknown, too deep or endless."""
         return inspect(value, self.shapes, self.budget)
 
 
@@ -335,14 +346,10 @@ def _unknown_opcode(code: int) -> str:
     return "the opcode %s (0x%02x) is not allowed" % (REFUSED.get(code, "of no known name"), code)
 
 
-def _reason(error: Exception, at_end: bool) -> str:
+def _reason(error: Exception) -> str:
     """Why, in words, whatever kind of exception the bytes led to."""
     if isinstance(error, Refusal):
         return str(error)
-    if isinstance(error, IndexError):
-        if at_end:
-            return "the bytes end in the middle"
-        return "an opcode that needs more than is there"
     if isinstance(error, UnicodeDecodeError):
         return "text that is not UTF-8"
     # A message of other things than text would ask those things for their own.

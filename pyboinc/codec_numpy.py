@@ -132,6 +132,7 @@ def _frombuffer(loader: Loader, args: Tuple[Any, ...]) -> Any:
     if type(order) is not str:
         raise Refusal("a numpy array without an order")
     if order == "K" and len(args) == 5 and type(args[4]) is tuple:
+        expect("numpy._frombuffer", args[4], *[int] * len(args[4]))
         return _array(data, dtype, shape, "C", loader).transpose(args[4])
     if order not in ("C", "F"):
         raise Refusal("a numpy array in the order %s" % shown(order))

@@ -77,14 +77,14 @@ class Shape:
         """Give *instance* the attributes in *state*, once in its life."""
         loader.once(instance)
         if self.trusted and found(self.cls, "__setstate__") is not None:
-            loader.inspect(state)
+            loader.charge(64 * loader.inspect(state))
             instance.__setstate__(state)
             return
         attributes, slots = self._split(state)
         if attributes is not None:
             self._fill_dict(instance, attributes, loader)
         if slots is not None:
-            self._fillslots_of(instance, slots)
+            self._fill_slots(instance, slots)
 
     def _split(self, state: Any) -> Tuple[Any, Any]:
         """*state* as (attributes for ``__dict__``, values for slots), either may be None."""
@@ -100,10 +100,13 @@ class Shape:
     def _fill_dict(self, instance: Any, attributes: Any, loader: Loader) -> None:
         if type(attributes) is not dict or not self.cls.__dictoffset__:
             raise Refusal("%s does not take these attributes" % self.name)
+        loader.charge(64 * len(attributes))
         loader.check_names(attributes)
+        if not self.slots.keys().isdisjoint(attributes):  # one would hide behind the other
+            raise Refusal("%s has a slot and an attribute of one name" % self.name)
         instance.__dict__.update(attributes)
 
-    def _fillslots_of(self, instance: Any, slots: Any) -> None:
+    def _fill_slots(self, instance: Any, slots: Any) -> None:
         if type(slots) is not dict:
             raise Refusal("the slots of %s are not a dictionary" % self.name)
         for name, value in slots.items():
@@ -271,8 +274,11 @@ class Enumeration(Shape):
         self.composed = 0
         for member in self.names.values():
             value = member._value_
-            if type(value) in self.LOOKED_UP:
-                self.members[type(value), value] = member
+            try:
+                if type(value) in self.LOOKED_UP:
+                    self.members[type(value), value] = member
+            except TypeError:  # a tuple with something unhashable in it
+                pass
         by_name = cls.__hash__ is loaded("enum", "Enum").__hash__
         self.keyed = safe_key(cls) or (by_name and object.__eq__ is found(cls, "__eq__"))
 
@@ -292,11 +298,13 @@ class Enumeration(Shape):
         """A combination of flags, by the enum module's own code and no other."""
         flag = loaded("enum", "Flag")
         missing = getattr(found(self.cls, "_missing_"), "__func__", None)
+        own = found(self.cls, "_new_member_") or found(self.cls, "__new_member__")
+        made = getattr(own, "__func__", own) or object.__new__
         pure = (
             issubclass(self.cls, flag)
             and type(self.cls).__module__ == "enum"
             and getattr(missing, "__module__", "") == "enum"
-            and found(self.cls, "_new_member_") in (None, object.__new__, int.__new__)
+            and made in (object.__new__, int.__new__)
         )
         if not pure or type(value) is not int or value.bit_length() > 64:
             raise Refusal("%s has no member with the value %s" % (self.name, shown(value)))

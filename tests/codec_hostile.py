@@ -241,6 +241,8 @@ def attributes() -> Iterator[tuple[str, bytes]]:
     yield "slot behind a property", pickled(new(TRAPS, "Hidden"), hidden, BUILD)
     yield "property", pickled(TRAP, table(text("value"), number(1)), BUILD)
     yield "descriptor", pickled(new(TRAPS, "Described"), table(text("value"), NONE), BUILD)
+    both = table(text("a"), NONE) + table(text("a"), name(TRAPS, "Trap")) + TUPLE2
+    yield "slot behind an attribute", pickled(new(TYPES, "SlotsAndDict"), both, BUILD)
     yield "post init", pickled(new(TRAPS, "PostInit"), table(text("a"), NONE), BUILD)
     planted = table(text("append"), call(*FIRE))
     yield "planted method", pickled(TRAP, planted, BUILD, number(1), APPEND)
@@ -479,6 +481,12 @@ def costs() -> Iterator[tuple[str, bytes]]:
     maker = name(TYPES, "Plain") + MEMO + POP
     made = (get(1) + EMPTY + NEWOBJ + get(0) + BUILD + POP) * 5_000
     yield "copies of attributes", pickled(state, maker, made, NONE)
+    maker = name(TYPES, "Rows") + MEMO + POP
+    yield "copies of attributes of a list", pickled(state, maker, made, NONE)
+    long = b"\x8b" + struct.pack("<I", 1_700) + b"\x55" * 1_699 + b"\x01" + MEMO + POP
+    maker = name("fractions", "Fraction") + MEMO + POP
+    parts = (get(1) + get(0) + get(0) + TUPLE2 + REDUCE + POP) * 30_000
+    yield "copies of a Fraction", pickled(long, maker, parts, NONE)
     items = row(*[number(n) for n in range(20_000)]) + MEMO + POP
     for what in ("set", "frozenset"):
         token = name("builtins", what) + MEMO + POP
@@ -733,6 +741,8 @@ def arrays() -> Iterator[tuple[str, bytes]]:
         yield f"order {order!r}", pickled(call("numpy.core.numeric", "_frombuffer", *args))
     axes = (eight, dtype(), one, text("K"), row(number(0)))
     yield "axes a list", pickled(call("numpy.core.numeric", "_frombuffer", *axes))
+    axes = (eight, dtype(), one, text("K"), TRAP + TUPLE1)
+    yield "axes of objects", pickled(call("numpy.core.numeric", "_frombuffer", *axes))
     axes = (eight, dtype(), one, text("K"), number(5) + TUPLE1)
     yield "axes out of range", pickled(call("numpy.core.numeric", "_frombuffer", *axes))
     # The bytes of an array are a view of the input: it must not be had as a value.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import enum
 
 
 class Hashed:
@@ -139,3 +141,31 @@ class Raises:
 
     def __getstate__(self):
         raise self.error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decorated:
+    x: int
+
+
+class Undecorated(_Decorated):
+    """It inherits the hash of a dataclass, and is none itself."""
+
+
+class Resists:
+    """It will not even be looked at."""
+
+    @property
+    def __class__(self):
+        return 1 // 0
+
+    def __reduce_ex__(self, protocol):
+        return 1 // 0
+
+
+class Odd(enum.Enum):
+    """One of its values can not be looked up."""
+
+    EVEN = 2
+    TEXT = "two"
+    ODD = ([1],)

@@ -329,7 +329,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "named otherwise": (codec_refused.alias(1), "input: codec_refused.Other is not a class of"),
     "attribute name": (
         Plain(codec_refused.attributes(**{"a b": 1})),
-        "input: 'a b' is not the name of an attribute",
+        "input.value: 'a b' is not the name of an attribute",
     ),
     "dunder attribute": (
         codec_refused.attributes(__class__x__=1),
@@ -341,6 +341,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "member": (
         Plain(codec_types.Colour.UNHASHABLE),
         "input.value: a member of codec_types.Colour whose value is a list can not travel",
+    ),
+    "in a set": (
+        {codec_types.Frozen(1, 2.0), codec_types.Frozen(1, codec_refused.Hashed(1))},
+        "input: codec_refused.Hashed has its own __hash__ or __eq__: it can not be a key",
+    ),
+    "beside a cycle": (
+        [defaultdict(list, a=[circles()["list"][0], {Plain.__name__: {(1,): math}}])],
+        "input[0]['a'][1]['Plain'][tuple]: a module can not travel (math)",
+    ),
+    "undecorated subclass": (
+        {codec_refused.Undecorated(1): 1},
+        "input: codec_refused.Undecorated has its own __hash__ or __eq__: it can not be a key",
+    ),
+    "resisting": (
+        Plain(codec_refused.Resists()),
+        "input.value: can not be pickled: ZeroDivisionError",
     ),
     "very deep": (chain(100_000, lambda value: (value,)), "input[0][0][0]"),
     "opcodes": (list(range(200_001)), "input: more than 200000 opcodes"),
@@ -406,6 +422,21 @@ def test_a_class_outside_the_registry_is_refused() -> None:
         EncodeError, match=r"codec_types.Plain is not a class of this job's modules"
     ):
         encode([Plain()], "input", Registry({}))
+
+
+def test_a_value_of_very_many_objects_is_refused_without_a_path() -> None:
+    """Messages: the search for the path ends somewhere, and the reason is given all the same."""
+    with pytest.raises(EncodeError, match="input: cannot pickle 'module' object"):
+        encode([Plain(n) for n in range(60_000)] + [Plain(math)])
+
+
+def test_an_enumeration_with_an_odd_member_is_read() -> None:
+    """Enumerations: one member that nothing can look up does not spoil the others."""
+    value = [codec_refused.Odd.EVEN, codec_refused.Odd.TEXT]
+
+    assert decode(encode(value, "input", KNOWN), KNOWN) == value
+    with pytest.raises(EncodeError, match="has no member with the value a tuple|can not be a key"):
+        encode(codec_refused.Odd.ODD, "input", KNOWN)
 
 
 def test_two_classes_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
