@@ -45,6 +45,15 @@ PROGRESS = re.compile(r"pyboinc: \d+ of \d+ handled: .* left$")
 """A line of progress, which a quick machine may not print: left out on both sides."""
 
 
+SLEEP = """
+import pathlib, time
+journal = pathlib.Path(".pyboinc/journal")
+while not journal.exists() or journal.read_text().count("\\nhandled ") < 10:
+    time.sleep(0.05)
+"""
+"""``sleep`` on the page: here it lasts until ten results are handled, however slow that is."""
+
+
 def blocks(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a Markdown text, in order: language and content."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
@@ -69,6 +78,8 @@ def environment_with_tools(place: Path) -> dict[str, str]:
     for name, command in {"python": "", "pyboinc": " -m pyboinc"}.items():
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{command} "$@"\n')
         (tools / name).chmod(0o755)
+    (tools / "sleep").write_text(f"#!{sys.executable}\n{SLEEP}")
+    (tools / "sleep").chmod(0o755)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": "--silent"}
 
@@ -86,6 +97,7 @@ def type_in(session: str, directory: Path, environment: dict[str, str]) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=300,
     )
     return re.sub(r"bash: line \d+: +\d+ Killed .*\n", "", run.stdout)
 
