@@ -1,0 +1,82 @@
+"""Makes a process fail at one step of the protocol: the seam is ``pyboinc.disk.before_step``.
+
+Python imports a module of this name at its start if it finds one; the tests put this
+directory on the path of a real master (and so of the emulator's server), which needs no
+change for it.  PYBOINC_TEST_CRASH says what happens where, as JSON::
+
+    {"who": "master", "step": "fsync", "about": ".pyboinc/journal", "number": 2, "what": "kill"}
+
+*step* and *about* are patterns, the latter for the step's subject, a path relative to the job
+directory; *number* counts the steps of a process that match, from 1 on.  *what* is "kill"
+(SIGKILL), "interrupt" (^C), "interrupt twice", or the name of an errno.  It happens once in a
+job directory (a file "crashed" says that it has), or, with "always kill", in every process.
+PYBOINC_TEST_STEPS names a file to which every step is appended: who, step, subject.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from fnmatch import fnmatchcase
+
+STEPS = os.environ.get("PYBOINC_TEST_STEPS")
+CRASH = json.loads(os.environ.get("PYBOINC_TEST_CRASH", "null"))
+
+
+def who() -> str | None:
+    """Return which of the processes of a batch this is, if it is one that has steps."""
+    arguments = " ".join(sys.orig_argv)
+    if "pyboinc.backends.local.server" in arguments:
+        return "server"
+    return "master" if "app_master.py" in arguments else None
+
+
+class Hook:
+    """Counts the steps of this process and fails at the chosen one."""
+
+    def __init__(self, me: str) -> None:
+        self.me = me
+        self.root = os.path.join(os.path.realpath(os.environ["PYBOINC_TEST_DIRECTORY"]), "")
+        self.count = 0
+
+    def __call__(self, step: str, subject: str) -> None:
+        """Take note of a step; fail if it is the one."""
+        about = subject.removeprefix(self.root)
+        if STEPS:
+            with open(STEPS, "a") as file:
+                file.write(f"{self.me}\t{step}\t{about}\n")
+        if CRASH and self.is_meant(step, about):
+            self.count += 1
+            if self.count == CRASH["number"]:
+                self.fail(CRASH["what"])
+
+    def is_meant(self, step: str, about: str) -> bool:
+        """Whether this is one of the steps to be counted."""
+        meant = fnmatchcase(step, CRASH["step"]) and fnmatchcase(about, CRASH["about"])
+        return meant and CRASH["who"] == self.me
+
+    def fail(self, what: str) -> None:
+        """Do to this process what was asked for, unless it has been done."""
+        try:
+            open(os.path.join(self.root, "crashed"), "x").close()
+        except FileExistsError:
+            if not what.startswith("always"):
+                return
+        if what.endswith("kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif what.startswith("interrupt"):
+            for _ in range(2 if what.endswith("twice") else 1):
+                os.kill(os.getpid(), signal.SIGINT)
+        else:
+            number = getattr(errno, what)
+            raise OSError(number, os.strerror(number))
+
+
+me = who()
+if me is not None and (STEPS or CRASH):
+    from pyboinc import disk
+
+    disk.before_step = Hook(me)

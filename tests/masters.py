@@ -1,0 +1,270 @@
+"""Real masters in job directories of their own: started, crashed, and looked at afterwards.
+
+A :class:`Place` is a job directory with a program in it; :meth:`Place.run` runs the program
+as a user would.  :func:`crash` makes it fail at one step of the protocol (see
+``crash_hook/sitecustomize.py``).  :meth:`Place.check` is what must hold after any run that
+ended well, whatever happened before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyboinc.jobdir import JobDirectory
+
+HOOKS = Path(__file__).parent / "crash_hook"
+
+PATIENCE = 120.0
+"""Seconds after which a run counts as hanging; nothing is asserted about shorter times."""
+
+TYPES = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Input:
+    number: int
+
+@dataclass(frozen=True)
+class Output:
+    value: int
+"""
+
+SLAVE = """
+from app_types import Output
+from pyboinc import pyboinc_get_input, pyboinc_return_output
+
+pyboinc_return_output(Output(pyboinc_get_input().number ** 2))
+"""
+
+MASTER = """
+from app_types import Input
+from pyboinc import pyboinc_call, pyboinc_master
+
+total = 0
+
+def make_calls():
+    for number in range({calls}):
+        pyboinc_call("app_slave.py", Input(number))
+
+def handle_result(output):
+    global total
+    total += output.value
+
+pyboinc_master(make_calls, handle_result)
+print("The answer is", total)
+"""
+"""The simplest program: the sum of the squares of some numbers."""
+
+
+def crash(
+    step: str, about: str = "*", number: int = 1, *, who: str = "master", what: str = "kill"
+) -> Mapping[str, str]:
+    """The environment in which a process fails before the *number*-th such step."""
+    chosen = {"who": who, "step": step, "about": about, "number": number, "what": what}
+    return {"PYBOINC_TEST_CRASH": json.dumps(chosen)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of a program ended; *code* is minus the signal's number if one killed it."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+    @property
+    def killed(self) -> bool:
+        """Whether SIGKILL ended it."""
+        return self.code == -signal.SIGKILL
+
+
+class Place:
+    """A job directory with a program: *files* by name, as :data:`MASTER` and the like."""
+
+    def __init__(self, path: Path, files: Mapping[str, str] | None = None, calls: int = 4) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        standard = {
+            "app_types.py": TYPES,
+            "app_slave.py": SLAVE,
+            "app_master.py": MASTER.format(calls=calls),
+        }
+        for name, text in {**standard, **(files or {})}.items():
+            (path / name).write_text(text)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    # Running the program.
+
+    def start(
+        self, *flags: str, environ: Mapping[str, str] | None = None, program: str = "app_master.py"
+    ) -> subprocess.Popen[str]:
+        """Start the program, in a process group of its own, with one worker."""
+        path = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(
+            [sys.executable, program, "--workers=1", *flags],
+            cwd=self.path,
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYBOINC_TEST_DIRECTORY": str(self.path),
+                **(environ or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+
+    def run(
+        self, *flags: str, environ: Mapping[str, str] | None = None, program: str = "app_master.py"
+    ) -> Run:
+        """Run the program to its end, however that comes about."""
+        return finish(self.start(*flags, environ=environ, program=program))
+
+    def crashed(self) -> bool:
+        """Whether the chosen step was reached and failed, since this was asked last."""
+        try:
+            (self / "crashed").unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    # Looking at what it left.
+
+    def directory(self) -> JobDirectory:
+        """The job directory, to be looked at only."""
+        directory = JobDirectory(self.path, read_only=True)
+        directory.load()
+        return directory
+
+    def handled(self) -> list[int]:
+        """The jobs in the recorded order of their handling."""
+        directory = self.directory()
+        order = [one.sequence for one in directory.journal.handled]
+        directory.close()
+        return order
+
+    def calls(self) -> int:
+        """The number of calls that are committed."""
+        directory = self.directory()
+        number = len(directory.spool)
+        directory.close()
+        return number
+
+    def select(self, query: str) -> list[tuple[object, ...]]:
+        """Ask the emulated project's database."""
+        path = self / ".pyboinc/local/project.sqlite"
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return database.execute(query).fetchall()
+        finally:
+            database.close()
+
+    def workunits(self, batch: str) -> list[str]:
+        """The names of all jobs that the project ever made for *batch*, in order."""
+        query = f"select name from workunit where batch = {batch} order by id"
+        return [str(name) for (name,) in self.select(query)]
+
+    def names(self, directory: str) -> set[str]:
+        """The names in *directory*."""
+        return set(os.listdir(self / directory))
+
+    def quarantined(self) -> dict[str, str]:
+        """The refused files, and why each was refused."""
+        directory = self / ".pyboinc/quarantine"
+        reasons = directory.glob("*.reason") if directory.exists() else ()
+        return {path.stem: path.read_text().strip() for path in reasons}
+
+    def temporaries(self) -> list[str]:
+        """Temporary files, which a run that ended well leaves nowhere."""
+        found = (path for path in self.path.rglob("*") if re.search(r"\.tmp$", path.name))
+        return [str(path.relative_to(self.path)) for path in found]
+
+    def processes(self) -> list[int]:
+        """The processes that work in this directory or were told of it."""
+        return list(_processes(str(self.path)))
+
+    def wait_for_processes(self) -> None:
+        """Wait until no process is left; fails after :data:`PATIENCE`."""
+        while found := self.processes():
+            for number in found:
+                wait_for_end(number)
+
+    def check(self) -> None:
+        """Check what must hold after every run that ended well."""
+        self.wait_for_processes()
+        directory = self.directory()
+        try:
+            assert directory.record is not None
+            batch, calls = directory.record.batch, len(directory.spool)
+            order = [one.sequence for one in directory.journal.handled]
+            kinds = {one.sequence: one.kind for one in directory.journal.handled}
+        finally:
+            directory.close()
+        assert batch is not None
+        assert self.workunits(batch) == [f"{batch}_{number}" for number in range(calls)]
+        assert sorted(order) == list(range(calls))
+        assert self.names("new") == set()
+        assert self.names("old") == {f"{batch}_{number}.{kinds[number]}" for number in kinds}
+        assert (self / "pyboinc_checkpoint").read_text().splitlines()[0] == batch
+        assert self.temporaries() == []
+        assert self.names(".pyboinc/local/upload") == set()
+
+
+def finish(process: subprocess.Popen[str]) -> Run:
+    """Wait for the end of a program; kill its process group and fail if it hangs."""
+    try:
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        raise AssertionError(f"hangs; it printed\n{stdout}\n{stderr}") from None
+    return Run(stdout, stderr, process.returncode)
+
+
+def _processes(path: str) -> Iterator[int]:
+    named = re.compile(re.escape(path.encode()) + rb"(?![\w-])")
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                told = file.read()
+            works_in = os.readlink(f"/proc/{entry}/cwd").encode()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended meanwhile, or is no concern of ours
+        if named.search(told) or named.match(works_in):
+            yield int(entry)
+
+
+def wait_for_end(process: int) -> None:
+    """Wait until a process has ended, which need not be a child of this one."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([descriptor], [], [], PATIENCE)
+    finally:
+        os.close(descriptor)
+    assert ended, f"process {process} does not end"
+
+
+def parent(process: int) -> int:
+    """The parent of a process."""
+    with open(f"/proc/{process}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
