@@ -23,6 +23,7 @@ from pyboinc.cli import status as module
 from pyboinc.cli.batch import Batch
 from pyboinc.cli.status import Status
 from pyboinc.errors import ConfigurationError
+from pyboinc.jobdir import Arrival
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +317,7 @@ def test_without_failures_there_is_nothing_to_show(done: Path, tmp_path: Path) -
     assert (result.exit_code, result.stdout) == (0, "No job has failed.\n")
     (app / "old" / "1_3.error").unlink()
     assert verb("errors", app).stdout == "No job has failed.\n"
+    assert Batch(app)._failure(Arrival("1_3.error", 3, "error")) is None
 
 
 def test_errors_of_a_batch_that_never_failed(tmp_path: Path) -> None:
@@ -353,8 +355,12 @@ def test_what_names_no_job_is_refused(given: str, done: Path) -> None:
         Batch(done).job(given)
 
 
-def test_a_moved_directory_is_still_readable(done: Path, tmp_path: Path) -> None:
-    """Looking: a copy elsewhere, without write permission, is as good."""
+def test_a_moved_directory_is_still_readable(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking: a copy elsewhere, without write permission, is as good, and stays as it is."""
+    # Root may write everywhere; to SQLite and us it shall look as it does to others.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     app = copy_of(done, tmp_path / "elsewhere")
     for top, _, names in os.walk(app, topdown=False):
         for name in names:

@@ -6,6 +6,7 @@ A commit is durable when it returns: one fsync for however many rows are in it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -100,7 +101,7 @@ class Store:
 
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
-        mode = "ro" if read_only else "rwc"
+        mode = _read_only_mode(path) if read_only else "rwc"
         try:
             self._database = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}",
@@ -271,6 +272,17 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _read_only_mode(path: Path) -> str:
+    """Return how to open a database to be read, also by who may write nothing beside it.
+
+    Even to read, SQLite makes a file for what is shared with a writer.  Where we can not make
+    one and no write-ahead log is there, nobody is writing, and it can do without.
+    """
+    if os.access(path.parent, os.W_OK) or os.path.exists(f"{path}-wal"):
+        return "ro"
+    return "ro&immutable=1"
 
 
 def workunit_id(batch: int, sequence: int) -> int:
