@@ -40,9 +40,13 @@ class Live:
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             redirect_stderr=stream is sys.stderr,
         )
-        self._live.start()
-        # rich hides the cursor; a master that is killed could not bring it back.
-        self._console.show_cursor(True)
+        try:
+            self._live.start()
+            # rich hides the cursor; a master that is killed could not bring it back.
+            self._console.show_cursor(True)
+        except (OSError, ValueError):
+            self.close()  # sys.stdout is our own again, also if this fails
+            raise
 
     def draw(self, state: State) -> float:
         """Draw *state*; return after how many seconds to draw again."""

@@ -88,9 +88,8 @@ def rate_text(rate: float | None) -> str:
     """Return jobs per second, minute or hour, whichever reads best; ``-`` if not known."""
     if rate is None:
         return "- jobs/s"
-    for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
-        if rate * seconds >= 1 or unit == "h":
-            break
+    units = (("s", 1), ("min", 60), ("h", 3600))
+    unit, seconds = next((one for one in units if rate * one[1] >= 1), units[-1])
     return f"{rate * seconds:.{0 if rate * seconds >= 100 else 1}f} jobs/{unit}"
 
 

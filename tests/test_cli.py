@@ -65,6 +65,11 @@ def test_a_verb_loads_its_own_module_only() -> None:
     assert run.stderr.split() == ["pyboinc.cli.config", "pyboinc.cli.options"]
 
 
+def test_what_is_no_verb_is_none() -> None:
+    """Verbs: asked by name (as shell completion does), an unknown one is None and no error."""
+    assert cli.main.get_command(click.Context(cli.main), "stauts") is None
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

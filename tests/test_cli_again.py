@@ -19,7 +19,7 @@ from cli_apps import ANSWER, SLAVE, copy_of, make_app, master_at_work, python, t
 from click.testing import CliRunner, Result
 
 from pyboinc import disk
-from pyboinc.cli import clean, main, replay
+from pyboinc.cli import clean, main, post_mortem, replay
 from pyboinc.jobdir import JobDirectory
 
 GOOD_SLAVE = SLAVE.replace("work.number == 3", "work.number == 33")
@@ -121,6 +121,12 @@ def test_replay_with_the_debugger_of_a_job_that_works_just_works(done: Path) -> 
     """replay --pdb: nothing to debug, no debugger."""
     run = typed("replay", 4, "--pdb", cwd=done)
     assert (run.returncode, run.stdout) == (0, "Output(square=16)\n")
+
+
+def test_an_error_without_a_frame_needs_no_debugger(capsys: pytest.CaptureFixture[str]) -> None:
+    """replay --pdb: what went wrong before the slave's first line is just shown."""
+    post_mortem.debug(ValueError, ValueError("no line of the slave's"), None)
+    assert "no line of the slave's" in capsys.readouterr().err
 
 
 def test_replay_of_a_changed_slave_runs_the_one_of_the_batch(app: Path) -> None:
@@ -463,8 +469,8 @@ def test_clean_of_a_damaged_batch(app: Path) -> None:
 
 def test_clean_of_a_directory_in_which_a_batch_was_just_begun(app: Path) -> None:
     """clean: a .pyboinc without any record is removed like every other."""
-    (app / ".pyboinc" / "run.json").unlink()
-    (app / "pyboinc_checkpoint").unlink()
+    for name in (".pyboinc/run.json", ".pyboinc/journal", "pyboinc_checkpoint"):
+        (app / name).unlink()
     result = verb("clean", "--yes", app)
     assert result.exit_code == 0
     assert not (app / ".pyboinc").exists()

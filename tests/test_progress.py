@@ -192,10 +192,11 @@ def test_first_errors_are_silent_when_quiet() -> None:
 class Broken(io.StringIO):
     """A stream whose other end is gone, after so many writes."""
 
-    def __init__(self, error: Exception, terminal: bool = False) -> None:
+    def __init__(self, error: Exception, terminal: bool, after: int) -> None:
         super().__init__()
         self.error = error
         self.terminal = terminal
+        self.after = after
         self.writes = 0
 
     def isatty(self) -> bool:
@@ -203,14 +204,22 @@ class Broken(io.StringIO):
 
     def write(self, text: str) -> int:
         self.writes += 1
-        raise self.error
+        if self.writes > self.after:
+            raise self.error
+        return len(text)
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("closed")])
-def test_a_stream_that_is_gone_never_stops_the_master(error: Exception, terminal: bool) -> None:
-    """Robust: a terminal that was closed makes the display silent, once and for all."""
-    stream, clock = Broken(error, terminal), Clock()
+def test_a_stream_that_is_gone_never_stops_the_master(
+    error: Exception, terminal: bool, after: int
+) -> None:
+    """Robust: a terminal that was closed makes the display silent, once and for all.
+
+    Whatever it had taken for itself, it has given back.
+    """
+    stream, clock = Broken(error, terminal, after), Clock()
     stdout, stderr = sys.stdout, sys.stderr
     shown = display(stream, clock)
     run(shown, clock, 20, rate=5)

@@ -105,7 +105,7 @@ def _stop_jobs(batch: Batch) -> None:
 
 
 def _remove(directory: JobDirectory) -> None:
-    """Remove all, in an order in which a master that comes in between finds a batch or none."""
+    """Remove all; a master that finds the half of it says that it is damaged, and does nothing."""
     disk.remove(directory.checkpoint)
     disk.remove(directory.state / "run.json")
     for path in directory.outcome_files():
