@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyboinc import config
+from pyboinc import config, mishaps
 from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
 from pyboinc.disk import reach
@@ -165,6 +165,8 @@ class Master:
         """Lock the directory, and bring handled results back to new/ (M0 to M2)."""
         directory, settings = self.directory, self.settings
         self.backend = open_directory(directory, settings, self.calls)
+        assert directory.record is not None
+        mishaps.install(settings.fault_plan(directory.record.seed), directory.record.starts)
         directory.restore()
         self._outcomes = Outcomes(
             directory, self.calls, self.backend, self.display, settings.max_output

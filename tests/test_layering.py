@@ -11,7 +11,16 @@ from source import Module, modules
 
 PARTS = {
     "cli": ["cli", "cli.*", "__main__"],
-    "master": ["master", "calls", "endings", "opening", "outcomes", "progress", "report"],
+    "master": [
+        "master",
+        "calls",
+        "endings",
+        "mishaps",
+        "opening",
+        "outcomes",
+        "progress",
+        "report",
+    ],
     "live": ["live", "pace"],
     "local": ["backends.local", "backends.local.*"],
     "backends": ["backends"],

@@ -1,0 +1,49 @@
+"""Injected mishaps of the master itself: it is killed, or its disk is full.
+
+They strike at steps of the protocol (docs/protocol.md), through the seam that
+:mod:`pyboinc.disk` has for it.  Whether one strikes is a hash of the seed, the number of
+this start of the master and the number of the step in it: the same command on the same
+state comes to the same end, and the next start has luck of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+
+from pyboinc import disk
+from pyboinc.errors import JobDirectoryError
+from pyboinc.faults import FaultPlan, Kind
+
+WRITING = frozenset({"make directory", "write", "append", "fsync"})
+"""The steps that a full disk can stop."""
+
+
+class Mishaps:
+    """Strikes as *plan* says at the steps of start number *start*, before what was there."""
+
+    def __init__(self, plan: FaultPlan, start: int) -> None:
+        self._plan = plan
+        self._start = start
+        self._step = 0
+        self._before = disk.before_step
+
+    def __call__(self, step: str, subject: str) -> None:
+        """Count a step, and strike if it is its turn."""
+        self._before(step, subject)
+        self._step += 1
+        if self._plan.strikes(Kind.MASTER_KILLED, self._start, self._step):
+            print(f"pyboinc: killed before {step!r} (--fault master_killed)", file=sys.stderr)
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step in WRITING and self._plan.strikes(Kind.DISK_FULL, self._start, self._step):
+            error = disk.explain("write", subject, OSError(errno.ENOSPC, ""))
+            raise JobDirectoryError(f"{error} (--fault disk_full)")
+
+
+def install(plan: FaultPlan, start: int) -> None:
+    """Let the mishaps of *plan* strike this process from now on, if it has any."""
+    if plan.kinds & {Kind.MASTER_KILLED, Kind.DISK_FULL}:
+        disk.before_step = Mishaps(plan, start)
