@@ -164,6 +164,7 @@ def test_status_and_errors_beside_a_real_master(tmp_path: Path) -> None:
         data = json.loads(verb("status", app, "--json").stdout)
         assert (data["running"], data["process"]) == (True, master.pid)
         assert (data["jobs"]["total"], data["jobs"]["handled"]) == (8, 0)
+        assert data["jobs"]["queued"] + data["jobs"]["running"] == 8
         assert verb("errors", app).stdout == "No job has failed.\n"
         for words in (
             ["rerun", "--failed"],

@@ -275,6 +275,9 @@ def test_one_interrupt_stops_a_master_and_says_how_to_go_on(tmp_path: Path) -> N
         said = master.stderr.read()
     assert "stopped with 0 of 100 handled; to go on: python app_master.py" in said
     assert "Traceback" not in said
+    shown = verb("status", tmp_path / "app")
+    assert shown.exit_code == 3
+    assert "0 of 100 handled: 0 done, 0 failed, 0 running, 100 queued" in shown.stdout
     run = typed("run", "app_master.py", cwd=tmp_path / "app")
     assert (run.returncode, run.stdout) == (0, init.ANSWER + "\n"), run.stderr
 

@@ -233,6 +233,23 @@ def test_a_stream_that_is_gone_never_stops_the_master(
     assert sys.stderr is stderr
 
 
+def test_a_terminal_that_fails_once_is_not_tried_again() -> None:
+    """Robust: also if it would work again, there is no live display on it, and no error."""
+
+    class Hiccup(Broken):
+        def write(self, text: str) -> int:
+            self.writes += 1
+            if self.writes == 2:
+                raise self.error
+            return len(text)
+
+    stream, clock = Hiccup(OSError(5, "EIO"), True, 0), Clock()
+    stdout = sys.stdout
+    run(display(stream, clock), clock, 20, rate=5)
+    assert sys.stdout is stdout
+    assert stream.writes < 20
+
+
 def test_a_closed_stream_is_no_terminal() -> None:
     """Robust: a display made for a closed stream says nothing."""
     stream = io.StringIO()

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pyboinc import errors
+from pyboinc import disk, errors
 from pyboinc.backends import Attempt, Counts, Failure
 from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
@@ -111,7 +111,9 @@ class LocalBackend:
             return self._counts
         store, batch = self._look(), self._number()
         total, done, failed, retries = store.totals(batch)
-        running = min(store.running(batch), total - done - failed)
+        # Slaves end with their server; without one, what was running waits to be run again.
+        at_work = disk.lock_holder(self._database.with_name("lock")) is not None
+        running = min(store.running(batch), total - done - failed) if at_work else 0
         store.close()
         return Counts(total, total - done - failed - running, running, done, failed, retries)
 
