@@ -6,8 +6,8 @@ created equal", OSDI 2014, shows what goes wrong without each of these).  A fail
 is final: it is never tried again, because the kernel may have dropped the data.
 
 Every operation first calls :data:`before_step` with its name and its subject.  It does
-nothing in an ordinary run; the crash tests put a function there that kills the process,
-and injected faults (``master_killed``, ``disk_full``) come the same way.
+nothing in an ordinary run; the crash tests put a function there that kills the process or
+raises an ``OSError``, and injected faults (``master_killed``, ``disk_full``) come the same way.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def make_directory(path: Path) -> None:
     """Make the directory *path* and its parents, if they are not there; durable."""
     if path.is_dir():
         return
-    reach("make directory", path)
     with _explained("make the directory", path):
+        reach("make directory", path)
         path.mkdir(parents=True, exist_ok=True)
         sync_directory(path.parent)
 
@@ -95,8 +95,8 @@ def _write_all(descriptor: int, data: bytes | bytearray) -> None:
 def publish(path: Path, data: bytes) -> None:
     """Write *data* to *path*, whole or not at all, durable when this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    reach("write", path)
     with _explained("write", path):
+        reach("write", path)
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(temporary, flags, 0o666)
         try:
@@ -170,8 +170,8 @@ def move(step: str, source: Path | str, target: Path | str) -> None:
 
     ``FileNotFoundError`` passes through: the caller knows whether that may be.
     """
-    reach(step, source)
     try:
+        reach(step, source)
         os.rename(source, target)
     except FileNotFoundError:
         raise
@@ -181,23 +181,23 @@ def move(step: str, source: Path | str, target: Path | str) -> None:
 
 def remove(path: Path) -> None:
     """Remove the file *path* if it is there."""
-    reach("remove", path)
     with _explained("remove", path):
+        reach("remove", path)
         path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
     """Remove the directory *path* and all that is in it, if it is there."""
-    reach("remove", path)
     with _explained("remove", path):
+        reach("remove", path)
         if path.is_dir():
             shutil.rmtree(path)
 
 
 def remove_empty(path: Path) -> bool:
     """Remove the directory *path* unless something is in it; return whether it is gone."""
-    reach("remove", path)
     with _explained("remove", path):
+        reach("remove", path)
         if path.is_dir() and not os.listdir(path):
             path.rmdir()
     return not path.exists()
@@ -216,8 +216,8 @@ def take_lock(path: Path) -> int:
     be stale.  Raises :class:`DirectoryBusy` with the process number of the one who has it.
     """
     _check_system()
-    reach("lock", path)
     with _explained("lock", path):
+        reach("lock", path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         if not _flock(descriptor):
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
@@ -303,8 +303,8 @@ class AppendLog:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        reach("append", self.path)
         with _explained("append to", self.path):
+            reach("append", self.path)
             os.lseek(self._descriptor, self._written, os.SEEK_SET)
             _write_all(self._descriptor, self._buffer)
         self._written += len(self._buffer)
@@ -315,8 +315,8 @@ class AppendLog:
         self._flush()
         if self._synced == self._written:
             return
-        reach("fsync", self.path)
         with _explained("sync", self.path):
+            reach("fsync", self.path)
             os.fsync(self._descriptor)
         self._synced = self._written
 
@@ -325,9 +325,9 @@ class AppendLog:
         if size >= self._written:
             del self._buffer[size - self._written :]
             return
-        reach("truncate", self.path)
         self._buffer.clear()
         with _explained("truncate", self.path):
+            reach("truncate", self.path)
             os.ftruncate(self._descriptor, size)
         self._written = size
         self._synced = min(self._synced, size)

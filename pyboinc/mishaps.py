@@ -14,7 +14,6 @@ import signal
 import sys
 
 from pyboinc import disk
-from pyboinc.errors import JobDirectoryError
 from pyboinc.faults import FaultPlan, Kind
 
 WRITING = frozenset({"make directory", "write", "append", "fsync"})
@@ -35,12 +34,15 @@ class Mishaps:
         self._before(step, subject)
         self._step += 1
         if self._plan.strikes(Kind.MASTER_KILLED, self._start, self._step):
-            print(f"pyboinc: killed before {step!r} (--fault master_killed)", file=sys.stderr)
-            sys.stderr.flush()
+            _say(f"killed before step {step!r} (--fault master_killed)")
             os.kill(os.getpid(), signal.SIGKILL)
         if step in WRITING and self._plan.strikes(Kind.DISK_FULL, self._start, self._step):
-            error = disk.explain("write", subject, OSError(errno.ENOSPC, ""))
-            raise JobDirectoryError(f"{error} (--fault disk_full)")
+            _say(f"the disk is full for step {step!r} (--fault disk_full)")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _say(text: str) -> None:
+    print(f"pyboinc: {text}", file=sys.stderr, flush=True)
 
 
 def install(plan: FaultPlan, start: int) -> None:
