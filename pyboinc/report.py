@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pyboinc.backends import Attempt, Failure
@@ -24,9 +23,10 @@ _SHOWN_COLUMNS = 400
 _SHOWN_NAMES = 12
 _NO_ERROR = ("success", "in progress", "not needed")
 
-_FRAME = re.compile(r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?')
-_FOREIGN = re.compile(r'^ *(?:\| )?  File "[/<]', re.MULTILINE)
-_VARYING = re.compile(r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
+# Compiled when they are first used: every master imports this module, and few jobs fail.
+_FRAME = r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?'
+_FOREIGN = r'^ *(?:\| )?  File "[/<]'
+_VARYING = r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 
 
 class Frame(NamedTuple):
@@ -42,8 +42,7 @@ class Frame(NamedTuple):
         return f"{self.file}, line {self.line}{inside}"
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Failures with the same cause, and the first one's word for it, safe to print."""
 
     text: str
@@ -74,7 +73,7 @@ def _printable_line(line: str) -> str:
 
 def without_numbers(text: str) -> str:
     """Return *text* without what varies from job to job: numbers, addresses, quoted names."""
-    return _VARYING.sub("#", text)
+    return re.sub(_VARYING, "#", text)
 
 
 def own_frames(stderr: str) -> list[Frame]:
@@ -87,7 +86,7 @@ def own_frames(stderr: str) -> list[Frame]:
     starts = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
     found = []
     for number in range(starts[-1] if starts else 0, len(lines)):
-        match = _FRAME.fullmatch(lines[number])
+        match = re.fullmatch(_FRAME, lines[number])
         if match and not match[1].startswith(("/", "<")):
             code = lines[number + 1].strip() if number + 1 < len(lines) else ""
             texts = printable(match[1]), printable(match[3] or ""), printable(code)
@@ -142,7 +141,8 @@ def describe_cause(cause: Cause, directory: str = "") -> str:
     """
     first = cause.failures[0]
     lines = [f"{len(cause.failures)} x {cause.text}"]
-    if _FOREIGN.search(first.stderr):  # else the traceback shows nothing but these
+    # Where every line of the traceback is the slave's own, they are not told twice.
+    if re.search(_FOREIGN, first.stderr, re.MULTILINE):
         for frame in reversed(own_frames(first.stderr)):
             lines += [f"  at {frame}", f"       {frame.code}"]
     lines += ["    | " + line for line in _end_of(first.stderr)]

@@ -294,7 +294,7 @@ def test_errors_all_also_shows_what_was_made_good(done: Path) -> None:
     """errors --all: job 5 failed once; its message can not play tricks with the terminal."""
     result = verb("errors", done, "--all")
     assert result.exit_code == 1
-    assert "1 errors were made good by a retry." in result.stdout
+    assert "1 error was made good by a retry." in result.stdout
     assert "1 x OSError: only once \\x1b[2J" in result.stdout
     assert "\x1b" not in result.stdout
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -206,6 +206,9 @@ class Backend(Protocol):
 
     def describe(self, name: str) -> tuple[Attempt, ...]:
         """Return the instances of job *name*, in order."""
+
+    def retried(self) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
+        """Yield name and instances of each job that is not given up and had an instance fail."""
 
     def reissue(self, sequences: Sequence[int]) -> None:
         """Do these jobs again: their outcome was lost, refused, or is to be had anew."""

@@ -37,11 +37,10 @@ def command(directory: Path, as_json: bool, everything: bool) -> None:
 
 def _made_good(batch: Batch, failures: list[Failure]) -> Iterator[Failure]:
     """Yield the failed attempts of jobs that have not failed."""
-    failed = {failure.index for failure in failures}
-    for index in range(batch.journal.calls if batch.record.batch else 0):
-        if index not in failed:
-            name = f"{batch.record.batch}_{index}"
-            yield from retried(index, name, batch.backend.describe(name))
+    failed = {failure.name for failure in failures}
+    for name, attempts in batch.backend.retried() if batch.record.batch else ():
+        if name not in failed:
+            yield from retried(int(name.rpartition("_")[2]), name, attempts)
 
 
 def _print_data(
@@ -69,7 +68,8 @@ def _print_text(
     else:
         paragraphs.append("No job has failed.")
     if made_good:
-        paragraphs.append(f"{len(made_good)} errors were made good by a retry.")
+        errors = "1 error was" if len(made_good) == 1 else f"{len(made_good)} errors were"
+        paragraphs.append(f"{errors} made good by a retry.")
         paragraphs += [describe_cause(cause, where) for cause in by_cause(made_good)]
     elif everything:
         paragraphs.append("No job that is done had to be retried after an error.")

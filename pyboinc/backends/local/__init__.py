@@ -15,11 +15,11 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pyboinc import disk, errors
-from pyboinc.backends import Attempt, Counts, Failure
+from pyboinc.backends import Attempt, Counts
 from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
 from pyboinc.faults import format_faults
@@ -27,6 +27,9 @@ from pyboinc.jobdir import JobDirectory
 
 _RESTARTS = 5
 """How often a server that died is started again in one run of the master."""
+
+_AT_A_TIME = 500
+"""Workunits read from the database at a time."""
 
 
 class LocalBackend:
@@ -126,16 +129,16 @@ class LocalBackend:
         store.close()
         return attempts(rows) if rows else ()
 
-    def failures(self) -> list[Failure]:
-        """Return the jobs that were given up."""
-        if not self._database.exists():
-            return []
-        from pyboinc.backends.local.emulator import failure_of
+    def retried(self) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
+        """Yield name and instances of each job that is not given up and had an instance fail."""
+        from pyboinc.backends.local.store import attempts
 
         store = self._look()
-        failed = store.load(store.failed(self._number()))
+        ids = store.retried(self._number())
+        for start in range(0, len(ids), _AT_A_TIME):
+            for rows in store.load(ids[start : start + _AT_A_TIME]):
+                yield rows.workunit.name, attempts(rows)
         store.close()
-        return [failure_of(rows) for rows in failed]
 
     def _look(self) -> Any:
         from pyboinc.backends.local.store import Store

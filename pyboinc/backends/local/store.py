@@ -247,12 +247,13 @@ class Store:
         ).fetchone()
         return int(running)
 
-    def failed(self, batch: int) -> list[int]:
-        """Return the IDs of workunits that were given up."""
+    def retried(self, batch: int) -> list[int]:
+        """Return the IDs of workunits that are not given up and had an instance fail."""
         found = self._database.execute(
-            "select id from workunit where batch = ? and canonical_instance is null "
-            "and error_mask != 0 order by id",
-            (batch,),
+            "select distinct w.id from workunit w join result r on r.workunit = w.id "
+            "where w.batch = ? and w.error_mask = 0 "
+            "and (r.outcome not in (?, ?, ?) or r.validate_state = ?) order by w.id",
+            (batch, *map(int, _NO_ERROR), int(ValidateState.INVALID)),
         )
         return [row[0] for row in found]
 
@@ -345,6 +346,8 @@ def _result_values(rows: Rows, one: Result) -> tuple[object, ...]:
         turn.platform,
     )
 
+
+_NO_ERROR = (Outcome.INIT, Outcome.SUCCESS, Outcome.DIDNT_NEED)
 
 _OUTCOMES = {
     Outcome.INIT: "in progress",
