@@ -31,8 +31,10 @@ import os, signal, sys
 def stay(post, *words):
     post.write(" ".join([str(os.getpid()), *words]) + "\\n")
     post.flush()
+    os.write(told, b"x")
     while True:
         signal.pause()
+hear, told = os.pipe()
 with open(pyboinc_get_input(), "w") as post:
     if os.fork() == 0:
         stay(post, "child")
@@ -42,6 +44,7 @@ with open(pyboinc_get_input(), "w") as post:
             stay(post, "stray")
         os._exit(0)
     os.waitpid(-1, 0)
+    os.read(hear, 1), os.read(hear, 1)
     {end}
 """
 )
