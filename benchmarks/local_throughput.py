@@ -25,9 +25,10 @@ from typing import Any
 from measuring import NoAnswer, cores, in_turns, median, run, verdict
 
 FORK, SPAWN = "pyboinc, fork server", "pyboinc, spawn"
-LOOP, POOL, PARSL = "plain loop", "process pool", "Parsl HTEX"
+LOOP, POOL = "plain loop", "process pool"
+PARSL, TUNED = "Parsl HTEX", "Parsl HTEX, tuned"
 
-SHARE = {FORK: 1.0, SPAWN: 0.03, LOOP: 0.05, POOL: 0.02, PARSL: 1.0}
+SHARE = {FORK: 1.0, SPAWN: 0.03, LOOP: 0.05, POOL: 0.02, PARSL: 1.0, TUNED: 1.0}
 """Which part of the jobs each one gets: all would take the slow ones many minutes."""
 
 PROMISES = {
@@ -36,6 +37,7 @@ PROMISES = {
     LOOP: "not durable; an interpreter for each job",
     POOL: "not durable; an interpreter for each job",
     PARSL: "not durable; workers that live on",
+    TUNED: "the same; prefetching, unencrypted",
 }
 
 
@@ -61,7 +63,7 @@ class Race:
 
     def python(self, name: str) -> str:
         """Return the interpreter of a contestant."""
-        return self.parsl or sys.executable if name == PARSL else sys.executable
+        return self.parsl or sys.executable if name in (PARSL, TUNED) else sys.executable
 
     def command(self, name: str) -> list[str]:
         """Return the program of a contestant and its arguments."""
@@ -73,11 +75,12 @@ class Race:
             LOOP: ["plain_loop.py", jobs],
             POOL: ["process_pool.py", jobs, workers],
             PARSL: ["parsl_executor.py", jobs, workers],
+            TUNED: ["parsl_executor.py", jobs, workers, "tuned"],
         }[name]
 
     def contestants(self) -> dict[str, Callable[[], float]]:
         """Return those that can run here, each as a measurement."""
-        names = [name for name in SHARE if name != PARSL or self.parsl]
+        names = [name for name in SHARE if name not in (PARSL, TUNED) or self.parsl]
         return {name: partial(self.rate, name) for name in names}
 
 
@@ -103,6 +106,8 @@ def table(race: Race, rates: dict[str, list[float]], gone: dict[str, str]) -> li
         lines.append(verdict("beside the plain loop", ours / middle[LOOP], "times", 10, True))
     if PARSL in middle:
         lines.append(verdict("beside Parsl", ours / middle[PARSL], "times", 1, True))
+    if TUNED in middle:
+        lines.append(verdict("beside Parsl, tuned", ours / middle[TUNED], "times", 1, True))
     return lines
 
 

@@ -1,7 +1,7 @@
-"""Parsl's: ``python parsl_executor.py JOBS WORKERS``, workers that live as long as the run.
+"""Parsl's: ``python parsl_executor.py JOBS WORKERS [tuned]``, workers that live on.
 
 Everything stays on this computer; the workers are up and have done a job each before the
-time is taken.  Encryption, which would cost it time, is off.
+time is taken.  *tuned*: jobs wait at the workers in advance, and nothing is encrypted.
 """
 
 import json
@@ -20,16 +20,16 @@ jobs, workers = int(sys.argv[1]), int(sys.argv[2])
 here = os.path.dirname(os.path.abspath(__file__))
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 os.environ["PYTHONPATH"] = here
+tuned = {"prefetch_capacity": 4 * workers, "encrypted": False} if sys.argv[3:] else {}
 executor = HighThroughputExecutor(
     address="127.0.0.1",
     max_workers_per_node=workers,
     loopback_address="127.0.0.1",
     cores_per_worker=1,
-    prefetch_capacity=4 * workers,
-    encrypted=False,
     heartbeat_period=2,
     heartbeat_threshold=30,
     provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+    **tuned,
 )
 config = Config([executor], strategy="none", initialize_logging=False)
 with parsl.load(config):
