@@ -93,7 +93,8 @@ class Loader:
         self.names: Set[str] = set()
         self.filled: Dict[int, Any] = {}  # by id; kept, or the id could be another's
         self.same_hash: Dict[int, List[Any]] = {}
-        self.chained = 0
+        self.chained = 0  # defaultdicts in defaultdicts
+        self.composed = 0  # new combinations of flags
 
     # ---- the loop -----------------------------------------------------------------
 
@@ -231,8 +232,7 @@ class Loader:
         """Refuse what a plain object may not be given as its attributes."""
         if attributes:
             raise Refusal("attributes of a %s, twice" % shape.name)
-        if not self.names.issuperset(state):
-            self.check_names(state)
+        self.check_names(state)
         self.charge(64 * len(state))
 
     def settle(self, pending: Any, state: Any) -> Any:
@@ -259,6 +259,8 @@ class Loader:
 
     def check_names(self, attributes: Dict[Any, Any]) -> None:
         """Refuse attribute names that are not plain identifiers."""
+        if self.names.issuperset(attributes):
+            return
         for name in attributes:
             if type(name) is not str or not name.isidentifier():
                 raise Refusal("%s is not the name of an attribute" % shown(name))

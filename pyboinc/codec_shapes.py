@@ -265,7 +265,9 @@ class Enumeration(Shape):
     __slots__ = ("composed", "members", "names")
 
     LOOKED_UP = (*SCALARS, bool, tuple, type(None))  # what values are looked up by
-    LARGEST_COMPOSED = 10_000  # the enum module keeps each combination of flags for ever
+    # The enum module keeps each combination of flags for ever: so many new ones by one
+    # pickle, and so many of one enumeration in the life of the program.
+    NEW_IN_ONE, NEW_IN_ALL = 1_000, 65_536
 
     def __init__(self, cls: type, trusted: bool) -> None:
         super().__init__(cls, trusted)
@@ -292,10 +294,13 @@ class Enumeration(Shape):
             raise Refusal("a member of %s whose value is a %s can not travel" % (self.name, kind))
         loader.weigh(value)  # before anything hashes it
         member = self.members.get((type(value), value))
-        return self._combination(value) if member is None else member
+        return self._combination(value, loader) if member is None else member
 
-    def _combination(self, value: Any) -> Any:
+    def _combination(self, value: Any, loader: Loader) -> Any:
         """A combination of flags, by the enum module's own code and no other."""
+        known = self.cls._value2member_map_  # type: ignore[attr-defined]  # an Enum class
+        if type(value) is int and value in known:
+            return known[value]
         flag = loaded("enum", "Flag")
         missing = getattr(found(self.cls, "_missing_"), "__func__", None)
         own = found(self.cls, "_new_member_") or found(self.cls, "__new_member__")
@@ -309,7 +314,8 @@ class Enumeration(Shape):
         if not pure or type(value) is not int or value.bit_length() > 64:
             raise Refusal("%s has no member with the value %s" % (self.name, shown(value)))
         self.composed += 1
-        if self.composed > self.LARGEST_COMPOSED:
+        loader.composed += 1
+        if loader.composed > self.NEW_IN_ONE or self.composed > self.NEW_IN_ALL:
             raise Refusal("too many combinations of %s" % self.name)
         return self.cls(value)
 

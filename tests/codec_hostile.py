@@ -532,7 +532,7 @@ def costs() -> Iterator[tuple[str, bytes]]:
         dicts += DICT + MEMO + MARK + text("a") + get(n) + text("b") + get(n) + SETITEMS
     yield "laughing dicts", pickled(dicts, TUPLE2 * 60)
     flags = name(TYPES, "IntFlags") + MEMO + POP
-    every = b"".join(get(0) + number(8 * n) + TUPLE1 + REDUCE + POP for n in range(1, 12_000))
+    every = b"".join(get(0) + number(8 * n) + TUPLE1 + REDUCE + POP for n in range(1, 2_000))
     yield "flags for ever", pickled(flags, every, NONE)
 
 

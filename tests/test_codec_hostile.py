@@ -330,6 +330,19 @@ def test_some_python_3_11s_enumerations_are_read() -> None:
     assert decode(pickled(more), CLASSES) == codec_types.Flags.R | codec_types.Flags.W
 
 
+def test_combinations_of_flags_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory: `enum` keeps each combination for ever; known ones are free, new ones are few."""
+    shape = CLASSES.shape("codec_types", "IntFlags")
+    seen = pickle.dumps([codec_types.IntFlags(n) for n in (1, 2, 3, 7, 8)] * 2_000, 4)
+    new = pickled(codec_hostile.call("codec_types", "IntFlags", codec_hostile.number(7 << 20)))
+
+    assert len(decode(seen, CLASSES)) == 10_000
+    monkeypatch.setattr(shape, "composed", shape.NEW_IN_ALL)
+    assert len(decode(seen, CLASSES)) == 10_000
+    with pytest.raises(RejectedResult, match="too many combinations"):
+        decode(new, CLASSES)
+
+
 def test_the_state_of_an_object_is_its_own() -> None:
     """BUILD: a state that is changed after it was used does not change the object."""
     value = decode(PAYLOADS["attributes: state changed later"], CLASSES)
