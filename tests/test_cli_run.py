@@ -289,3 +289,36 @@ def test_templates_are_not_executable_nor_odd(tmp_path: Path) -> None:
     )
     for path in (tmp_path / "app").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+IN_A_TERMINAL = """\
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+
+
+def test_an_interrupt_on_a_terminal_takes_the_live_display_away(tmp_path: Path) -> None:
+    """run: ^C typed at a terminal, as people do; the last line stands below a clean screen."""
+    verb("init", tmp_path / "app")
+    master = [sys.executable, "-m", "pyboinc", "run", "--latency", "60", "app_master.py"]
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL, *master],
+        cwd=tmp_path / "app",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "CI": ""},
+        bufsize=0,
+    ) as terminal:
+        assert terminal.stdin is not None
+        assert terminal.stdout is not None
+        shown = b""
+        while b" left" not in shown:
+            data = terminal.stdout.read(65536)
+            assert data, shown
+            shown += data
+        terminal.stdin.write(b"\x03")
+        while data := terminal.stdout.read(65536):
+            shown += data
+        assert terminal.wait(60) == 130
+    last = shown.decode().rsplit("\x1b[2K", 1)[1]
+    assert last == "pyboinc: stopped with 0 of 100 handled; to go on: python app_master.py\r\n"
