@@ -6,6 +6,9 @@ interpreter; the tests run with both.
 
 from __future__ import annotations
 
+import ast
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from computers import HEAD, Computer, pack
 from pyboinc import codec
 from pyboinc.errors import ConfigurationError
 from pyboinc.slave_program import Program, unpack
+
+PACKAGE = Path(codec.__file__).parent
 
 
 @pytest.fixture(scope="module", params=["fork", "spawn"])
@@ -328,6 +333,31 @@ def test_the_runners_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
     with pytest.raises(ConfigurationError, match="ARCHIVE SLAVE"):
         slave_runner.main([])
+
+
+def test_the_slave_half_runs_on_the_oldest_python(tmp_path: Path) -> None:
+    """Volunteers: Python 3.8 runs a slave, where it is found; everywhere it can read the code.
+
+    (``tox -e lint`` and ``tox -e slave38`` look closer.)
+    """
+    half = ["__init__.py", "boinc_api.py", "errors.py"]
+    half += [path.name for kind in ("slave*.py", "codec*.py") for path in PACKAGE.glob(kind)]
+    for name in half:
+        ast.parse((PACKAGE / name).read_text(), feature_version=(3, 8))
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8"))
+    oldest = str(pyenv[-1]) if pyenv else shutil.which("python3.8")
+    if oldest is not None:
+        pack(tmp_path / "a.zip", {"app_slave.py": HEAD + "pyboinc_return_output([1])\n"})
+        ended = subprocess.run(
+            [oldest, "-W", "error", "-m", "pyboinc.slave_runner", "a.zip", "app_slave.py"],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(PACKAGE.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert codec.decode((tmp_path / "out").read_bytes(), codec.Registry({})) == [1]
 
 
 def test_an_output_is_what_the_program_returned(computer: Computer) -> None:

@@ -97,10 +97,10 @@ class _Changer:
     def visit(self, value: Any) -> Any:
         """Return *value*, changed in place if it can be and replaced if it can not."""
         change = _change_of(value)
-        if change is not None:
+        if change is not None and _changeable(value):
             self.count += 1
             return change(value, self.step) if self.count - 1 == self.target else value
-        if id(value) in self.seen:
+        if change is not None or isinstance(value, type) or id(value) in self.seen:
             return value
         self.seen.add(id(value))
         if isinstance(value, tuple):
@@ -144,7 +144,7 @@ def _change_of(value: Any) -> Callable[[Any, int], Any] | None:
     for kind in type(value).__mro__:
         name = kind.__module__ + "." + kind.__qualname__
         if name in _CHANGES:
-            return _CHANGES[name] if _changeable(value) else None
+            return _CHANGES[name]
     return None
 
 
