@@ -169,3 +169,13 @@ class Odd(enum.Enum):
     EVEN = 2
     TEXT = "two"
     ODD = ([1],)
+
+
+@dataclasses.dataclass(frozen=True)
+class HashedByHand:
+    """A dataclass with a hash of its own."""
+
+    x: int
+
+    def __hash__(self):
+        return 1

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from codec_types import Node, Plain, Slots
 
-from pyboinc import codec, codec_numpy
+from pyboinc import codec, codec_explain, codec_numpy
 from pyboinc.codec import Budget, EncodeError, Registry, RejectedResult, decode, encode
 from pyboinc.codec_builtins import VALUE_TYPES
 from pyboinc.codec_shapes import Refused
@@ -249,6 +249,13 @@ def chain(length: int, link: Callable[[Any], Any] = Plain) -> Any:
     return value
 
 
+def linked(*links: Any) -> Node:
+    """A node with these links."""
+    node = Node("n")
+    node.links = list(links)
+    return node
+
+
 class Rome(tzinfo):
     """A time zone of the user's own."""
 
@@ -350,6 +357,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
         [defaultdict(list, a=[circles()["list"][0], {Plain.__name__: {(1,): math}}])],
         "input[0]['a'][1]['Plain'][tuple]: a module can not travel (math)",
     ),
+    "in an object in a set": ({linked(math)}, "input{Node}.links[0]: a module can not travel"),
+    "in a named tuple": (codec_types.Pair(1, math), "input.second: a module can not travel"),
+    "in a list of one's own": (codec_types.Rows([1, math]), "input[1]: a module can not travel"),
+    "hash by hand": (
+        {codec_refused.HashedByHand(1)},
+        "input: codec_refused.HashedByHand has its own __hash__ or __eq__: it can not be a key",
+    ),
     "undecorated subclass": (
         {codec_refused.Undecorated(1): 1},
         "input: codec_refused.Undecorated has its own __hash__ or __eq__: it can not be a key",
@@ -385,6 +399,13 @@ def test_what_encode_refuses_the_loader_refuses_too(name: str) -> None:
         return
     with pytest.raises(RejectedResult):
         decode(data, KNOWN)
+
+
+@pytest.mark.parametrize("value", [math.sin, codec_types.plain_values, Plain, int, Plain.__eq__])
+def test_code_can_not_travel_without_a_registry_either(value: Any) -> None:
+    """At once: encode refuses functions and classes, whoever may load them."""
+    with pytest.raises(EncodeError, match="can not travel"):
+        encode(Plain(value))
 
 
 def test_a_class_of_the_program_itself_can_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,10 +445,14 @@ def test_a_class_outside_the_registry_is_refused() -> None:
         encode([Plain()], "input", Registry({}))
 
 
-def test_a_value_of_very_many_objects_is_refused_without_a_path() -> None:
+def test_a_value_of_very_many_objects_is_refused_without_a_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Messages: the search for the path ends somewhere, and the reason is given all the same."""
+    monkeypatch.setattr(codec_explain, "_MOST_OBJECTS", 100)
+
     with pytest.raises(EncodeError, match="input: cannot pickle 'module' object"):
-        encode([Plain(n) for n in range(60_000)] + [Plain(math)])
+        encode([Plain(n) for n in range(100)] + [Plain(math)])
 
 
 def test_an_enumeration_with_an_odd_member_is_read() -> None:
