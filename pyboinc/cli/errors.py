@@ -38,9 +38,9 @@ def command(directory: Path, as_json: bool, everything: bool) -> None:
 def _made_good(batch: Batch, failures: list[Failure]) -> Iterator[Failure]:
     """Yield the failed attempts of jobs that have not failed."""
     failed = {failure.name for failure in failures}
-    for name, attempts in batch.backend.retried() if batch.record.batch else ():
-        if name not in failed:
-            yield from retried(int(name.rpartition("_")[2]), name, attempts)
+    histories = batch.backend.retried() if batch.record.batch else ()
+    for name, attempts in (one for one in histories if one[0] not in failed):
+        yield from retried(int(name.rpartition("_")[2]), name, attempts)
 
 
 def _print_data(
