@@ -28,7 +28,7 @@ import select
 import signal
 import time
 
-from pyboinc.backends.local import processes
+from pyboinc.backends.local import forkserver, processes
 from pyboinc.backends.local.slots import Slot
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ class Keeper:
 
     def _converse(self) -> None:
         try:
-            data = os.read(self.connection, 1 << 20)
+            data = os.read(self.connection, 1 << 16)
         except BlockingIOError:
             data = None
         except ConnectionResetError:
@@ -362,8 +362,6 @@ def main(arguments: list[str]) -> int:
         os.dup2(stderr_in, 2)
         for descriptor in (connection, stderr, stderr_in, pids, ends, orders_in):
             os.close(descriptor)
-        from pyboinc.backends.local import forkserver
-
         forkserver.main(orders, pids_in, ends_in, isolation, preload.split(","))
         return 0
     for descriptor in (stderr_in, pids_in, ends_in, orders):

@@ -29,21 +29,21 @@ class Uploads:
         self._path = os.fspath(directory)
         self._new = os.fspath(new)
         self._old = os.fspath(old)
-        self._unsynced: list[str] = []
+        self._unsynced: set[str] = set()
         self._delivered = False
 
     def take(self, slot: str, result: str) -> None:
         """Move the file ``out`` of a slot here; ``FileNotFoundError`` if there is none."""
         path = f"{self._path}/{result}"
         os.rename(f"{slot}/out", path)
-        self._unsynced.append(path)
+        self._unsynced.add(path)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file here; durable after :meth:`sync`, in new/ after :meth:`deliver`."""
         path = f"{self._path}/{name}"
         with open(path, "wb") as file:
             file.write(data)
-        self._unsynced.append(path)
+        self._unsynced.add(path)
 
     def read(self, name: str, delivered: str, limit: int) -> bytes | None:
         """Return a file's bytes, here or where it was delivered to; None if it is gone."""
@@ -61,10 +61,9 @@ class Uploads:
         So is every delivery before: until then a power cut can at most undo one, and
         what it leaves here is delivered again (:meth:`Emulator.recover`).
         """
-        paths = [path for path in self._unsynced if os.path.exists(path)]
+        paths, self._unsynced = self._unsynced, set()
         if not paths and not self._delivered:
             return
-        self._unsynced = []
         disk.reach("sync uploads", self._path)
         if len(paths) < _MANY or not _sync_file_system(self._path):
             for path in paths:
@@ -90,6 +89,7 @@ class Uploads:
 
     def delete(self, result: str) -> None:
         """Remove the file of a result, if it is still here."""
+        self._unsynced.discard(f"{self._path}/{result}")
         disk.remove(Path(self._path, result))
 
     def names(self) -> list[str]:
