@@ -61,6 +61,8 @@ class Pending:
 
     __slots__ = ("memo_index",)
 
+    takes_view = False  # whether bytes in its state may be a view of the loader's own
+
     def __init__(self, loader: Loader) -> None:
         # The pickler remembers the object at once, before it writes its state.
         self.memo_index = len(loader.memo)

@@ -6,7 +6,7 @@ addresses.  So here the description is read as data: a type of the plain kinds, 
 whose size is exactly that of the bytes, an order.  Everything else in it is ignored.
 
 numpy is imported when the bytes hold an array or a scalar, and not before.
-This file travels to volunteers: Python 3.8, numpy 1.17 or newer if there is any.
+This file travels to volunteers: Python 3.8, and numpy if there is any.
 """
 
 from __future__ import annotations

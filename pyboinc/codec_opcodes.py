@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from struct import Struct
 
-from pyboinc.codec_builtins import Constructor, NewUuid
+from pyboinc.codec_builtins import Constructor, NewUuid, Pending
 from pyboinc.codec_shapes import Container, Refusal, Shape
 
 TYPE_CHECKING = False
@@ -134,7 +134,8 @@ def _payloads() -> None:
 
 
 def _awaits_bytes(below: List[Any]) -> bool:
-    return bool(below) and getattr(type(below[-1]), "takes_view", False) is True
+    kind: Any = type(below[-1]) if below else object
+    return bool(issubclass(kind, Pending) and kind.takes_view)
 
 
 _payloads()

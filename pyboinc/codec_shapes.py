@@ -94,7 +94,9 @@ class Shape:
             fields = dataclass_fields(self.cls)
             if not writes_fields(self.cls) or len(fields) != len(state):
                 raise Refusal("%s has another number of fields" % self.name)
-            return None, dict(zip(fields, state))
+            slots = {name: value for name, value in zip(fields, state) if name in self.slots}
+            others = {name: value for name, value in zip(fields, state) if name not in slots}
+            return others or None, slots
         return state, None
 
     def _fill_dict(self, instance: Any, attributes: Any, loader: Loader) -> None:

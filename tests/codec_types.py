@@ -112,6 +112,12 @@ if sys.version_info >= (3, 10):  # noqa: UP036 - other Pythons write these value
         x: int
         y: str
 
+    @dataclass(frozen=True, slots=True)
+    class MoreSlots(Frozen):
+        """Slots added to a base that has a __dict__."""
+
+        z: int
+
     @dataclass(slots=True)
     class OpenSlots:
         """With slots, not frozen."""
@@ -310,6 +316,7 @@ def class_values():
     if sys.version_info >= (3, 10):  # noqa: UP036 - other Pythons write these values too
         values["data slots"] = DataSlots(1, "y")
         values["open slots"] = OpenSlots(1, [2])
+        values["more slots"] = [MoreSlots(1, 2.5, 3), {MoreSlots(1, 2.5, 3): 1}]
         values["slots keys"] = {DataSlots(1, "y"): 1}
     return values
 
