@@ -34,6 +34,9 @@ def _nothing(step: str, subject: str) -> None:
 before_step: Callable[[str, str], None] = _nothing
 """Called before each step with its name and what it is about (a path or a job's name)."""
 
+_FULL = 1 << 20
+"""Bytes: with less than this free a disk counts as full, whatever its last file was."""
+
 _NEXT_STEPS = {
     errno.ENOSPC: "the disk is full; nothing is lost: free some space and run the same command",
     errno.EDQUOT: "your disk quota is used up; nothing is lost: free some space and run it again",
@@ -201,6 +204,13 @@ def remove_empty(path: Path) -> bool:
         if path.is_dir() and not os.listdir(path):
             path.rmdir()
     return not path.exists()
+
+
+def check_space(path: Path | str) -> None:
+    """Raise :class:`JobDirectoryError` if there is no room left where *path* is."""
+    status = os.statvfs(path)
+    if status.f_blocks and status.f_bavail * status.f_frsize < _FULL:
+        raise explain("write to", path, OSError(errno.ENOSPC, ""))
 
 
 def listing(path: Path) -> list[str]:

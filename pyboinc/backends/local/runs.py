@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import heapq
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from pyboinc import disk
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
-from pyboinc.errors import BackendError
+from pyboinc.errors import BackendError, RejectedResult
 from pyboinc.faults import FaultPlan, Kind
 from pyboinc.garbage import garbage
 from pyboinc.project import ClientState, Report, Result
@@ -43,7 +45,8 @@ _OUTAGE = 0.5
 _EXIT_STATUS = {"memory limit": 198, "disk limit": 196, "killed": 203, "stderr flood": 196}
 """BOINC's exit statuses for what a client ends (lib/error_numbers.h)."""
 
-_STDERR_LIMIT = 1 << 16
+_STDERR_LIMIT = 1 << 17
+"""Bytes of ``stderr.txt`` that are read: more than a keeper writes into it."""
 
 
 @dataclass(slots=True)
@@ -280,6 +283,8 @@ class Runs:
     def _host_says(self, turn: Turned, ended: Ended) -> None:
         """Let the host report, or whatever it does instead."""
         plan = turn.plan
+        if ended.exit_status or ended.reason:
+            self._blame_the_disk(ended)
         self._note(turn, ended)
         if plan.ending in (Kind.VANISH, Kind.HANG) or ended.reason == "time limit":
             delay = plan.fault_delay if plan.ending is Kind.VANISH else 0.0
@@ -295,6 +300,15 @@ class Runs:
             self.after(plan.latency, lambda: self._report(turn, said))
         else:
             self._report(turn, said)
+
+    def _blame_the_disk(self, ended: Ended) -> None:
+        """Raise if an instance failed for want of room to work in: no job is to fail for that."""
+        disk.check_space(self._slots)
+        if ended.reason is not None and ended.reason.startswith("no slot"):
+            raise BackendError(
+                f"slaves have no place to work in: {ended.reason.removeprefix('no slot: ')}; mend "
+                "that and run the same command"
+            )
 
     def _report(self, turn: Turned, said: Report) -> None:
         self._emulator.report(turn.workunit, said)
@@ -342,6 +356,8 @@ class Runs:
 
     def _stderr(self, turn: Turned, ended: Ended) -> str:
         text = _read_stderr(f"{turn.run.slot}/stderr.txt")
+        if text and not text.endswith("\n"):
+            text += "\n"
         if ended.reason:
             text += f"ended by the emulated client: {ended.reason}\n"
         elif ended.signal:
@@ -373,6 +389,8 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
+        for slot in self._free:
+            shutil.rmtree(f"{self._slots}/{slot}", ignore_errors=True)
 
 
 def _read_stderr(path: str) -> str:
@@ -380,7 +398,6 @@ def _read_stderr(path: str) -> str:
     try:
         if not os.stat(path).st_size:
             return ""
-        with open(path, "rb") as file:
-            return file.read(_STDERR_LIMIT).decode("utf-8", "replace")
-    except FileNotFoundError:
+        return disk.read_bounded(path, _STDERR_LIMIT).decode("utf-8", "replace")
+    except (FileNotFoundError, RejectedResult):
         return ""

@@ -65,20 +65,26 @@ class Slot:
         room = max(0, KEPT - self.written)
         self.written += len(data)
         if room:
+            self._write_stderr(data[:room])
+        self._tail = (self._tail + data[room:])[-KEPT:]
+        return self.written
+
+    def _write_stderr(self, data: bytes) -> None:
+        try:
             if self._stderr < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._stderr = os.open(STDERR, flags, 0o666)
-            os.write(self._stderr, data[:room])
-        self._tail = (self._tail + data[room:])[-KEPT:]
-        return self.written
+            os.write(self._stderr, data)
+        except OSError:
+            pass  # a full disk costs words; whether the job is well does not depend on them
 
     def close_stderr(self) -> None:
         """Write what is kept of the end of stderr."""
         if self._stderr >= 0:
             left_out = self.written - KEPT - len(self._tail)
             if left_out > 0:
-                os.write(self._stderr, _LEFT_OUT % left_out)
-            os.write(self._stderr, self._tail)
+                self._write_stderr(_LEFT_OUT % left_out)
+            self._write_stderr(self._tail)
             os.close(self._stderr)
             self._stderr = -1
 
