@@ -16,7 +16,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,9 @@ HOOKS = Path(__file__).parent / "crash_hook"
 
 PATIENCE = 120.0
 """Seconds after which a run counts as hanging; nothing is asserted about shorter times."""
+
+PROGRAM = (sys.executable, "app_master.py", "--workers=1")
+"""What a user types to run a master; the tests have one worker, to share the machine."""
 
 TYPES = """
 from dataclasses import dataclass
@@ -108,12 +111,15 @@ class Place:
     # Running the program.
 
     def start(
-        self, *flags: str, environ: Mapping[str, str] | None = None, program: str = "app_master.py"
+        self,
+        *flags: str,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = PROGRAM,
     ) -> subprocess.Popen[str]:
-        """Start the program, in a process group of its own, with one worker."""
+        """Start the program, or another command, in a process group of its own."""
         path = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
-            [sys.executable, program, "--workers=1", *flags],
+            [*command, *flags],
             cwd=self.path,
             env={
                 **os.environ,
@@ -130,10 +136,13 @@ class Place:
         )
 
     def run(
-        self, *flags: str, environ: Mapping[str, str] | None = None, program: str = "app_master.py"
+        self,
+        *flags: str,
+        environ: Mapping[str, str] | None = None,
+        command: Sequence[str] = PROGRAM,
     ) -> Run:
-        """Run the program to its end, however that comes about."""
-        return finish(self.start(*flags, environ=environ, program=program))
+        """Run the program, or another command, to its end, however that comes about."""
+        return finish(self.start(*flags, environ=environ, command=command))
 
     def crashed(self) -> bool:
         """Whether the chosen step was reached and failed, since this was asked last."""
