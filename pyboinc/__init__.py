@@ -8,9 +8,11 @@ wait for what it does not need.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the module typing takes longer to import than a slave's half of this
+    from typing import Any
+
     from pyboinc.backends import Failure, Job
     from pyboinc.errors import JobsFailed, PyboincError
     from pyboinc.master import pyboinc_call, pyboinc_master

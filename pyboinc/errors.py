@@ -22,8 +22,6 @@ This file travels to volunteers with the slave half: standard library, Python 3.
 
 from __future__ import annotations
 
-from typing import Optional
-
 
 class PyboincError(Exception):
     """The base of everything that PyBOINC raises.
@@ -53,7 +51,7 @@ class EncodeError(PyboincError, TypeError):
 class RejectedResult(PyboincError, ValueError):
     """Bytes that the safe loader refused: why (``reason``) and where (``offset``, bytes)."""
 
-    def __init__(self, reason: str, offset: Optional[int] = None) -> None:
+    def __init__(self, reason: str, offset: int | None = None) -> None:
         where = "" if offset is None else " (at byte %d)" % offset
         super().__init__(reason + where)
         self.reason = reason

@@ -49,7 +49,6 @@ def run(program: Program) -> int:
         _show(error, program.directory)
     if "threading" in sys.modules:
         _join_threads()
-    _run_exitfuncs()
     instance = slave.current()
     if status == 0 and not instance.returned:
         sys.stderr.write(
@@ -57,6 +56,7 @@ def run(program: Program) -> int:
             "it must call pyboinc_return_output(output) once\n"
         )
         status = 1
+    _run_exitfuncs()
     flush()
     if status == 0 and instance.task is not None:
         instance.task.finish()

@@ -8,7 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,18 @@ def pack(archive: Path, files: Mapping[str, str]) -> Path:
 class Computer:
     """A worker with slots and archives in *directory*; it counts its runs."""
 
-    def __init__(self, directory: Path, isolation: Any = "fork", preload: Iterable[str] = ()):
+    def __init__(
+        self,
+        directory: Path,
+        isolation: Any = "fork",
+        preload: Iterable[str] = (),
+        measure: bool = True,
+    ) -> None:
         self.directory = directory
         self.isolation = isolation
         self.preload = list(preload)
         self.runs = 0
-        with measured():
+        with measured() if measure else nullcontext():
             self.worker = Worker(isolation, self.preload)
         self.ended: dict[str, Ended] = {}
 

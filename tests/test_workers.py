@@ -316,10 +316,10 @@ pyboinc_return_output([environment, os.getcwd(), sys.stdin.read(), len(descripto
 
 
 def test_a_slave_can_not_import_the_masters_neighbours(computer: Computer) -> None:
-    """Environment: modules beside the master, and the library's neighbours, are not found."""
+    """Environment: modules beside the master are not found."""
     program = """
 found = []
-for name in ("computers", "test_workers", "simulator"):
+for name in ("computers", "test_workers"):
     try:
         __import__(name)
     except ImportError:
@@ -328,6 +328,16 @@ for name in ("computers", "test_workers", "simulator"):
 pyboinc_return_output(found)
 """
     assert computer.answer(program) == []
+
+
+def test_a_slave_carries_nothing_of_the_masters(computer: Computer) -> None:
+    """Environment: a forked slave has few modules loaded, and none that only a master needs."""
+    names = computer.answer("import sys\npyboinc_return_output(sorted(sys.modules))")
+    if "coverage" not in names:
+        assert not {"json", "difflib", "subprocess", "threading", "typing", "re"} & set(names)
+    assert "pyboinc.backends" not in names
+    program = "import pyboinc.backends\npyboinc_return_output(pyboinc.backends.__name__)"
+    assert computer.answer(program) == "pyboinc.backends"
 
 
 def test_a_slot_is_emptied(computer: Computer) -> None:

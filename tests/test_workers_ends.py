@@ -237,7 +237,7 @@ def test_what_can_not_start_says_why(
     shutil.copytree(workers._ROOT / "pyboinc", library)
     (library / "backends" / "local" / f"{broken}.py").write_text("raise RuntimeError('bad disk')\n")
     monkeypatch.setattr(workers, "_ROOT", tmp_path)
-    computer = Computer(tmp_path)
+    computer = Computer(tmp_path, measure=False)
     assert computer.run(HEAD).reason == "worker died"
     computer.close()
     assert "RuntimeError: bad disk" in capfd.readouterr().err

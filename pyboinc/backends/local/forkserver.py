@@ -22,7 +22,7 @@ import signal
 import sys
 
 from pyboinc import codec, slave, slave_runner
-from pyboinc.backends.local import processes
+from pyboinc.backends.local import processes, slave_faults
 from pyboinc.slave_program import Program
 
 TYPE_CHECKING = False
@@ -174,8 +174,6 @@ def rehearse() -> None:
 
 
 def _faulty(fault: str, salt: int) -> Callable[[Program], int]:
-    from pyboinc.backends.local import slave_faults
-
     return lambda program: slave_faults.run(program, fault, salt)
 
 

@@ -8,7 +8,6 @@ faults.
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 import sys
@@ -81,6 +80,8 @@ def wrong(output: Any, salt: int) -> Any:
     counter.visit(output)
     if counter.count == 0:
         return output
+    import copy
+
     step, target = divmod(salt, counter.count)
     return _Changer(target, 1 + step % _STEPS).visit(copy.deepcopy(output))
 
