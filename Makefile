@@ -11,8 +11,8 @@ OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 .PHONY: demo test clean
 
 demo: .venv/installed                  ## sum of squares on emulated volunteers, three instances in ten failing
-	rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
-	.venv/bin/python .venv/demo/app_master.py --seed 7 --failure-rate 0.3 --latency exponential:0.5
+	@rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
+	.venv/bin/python .venv/demo/app_master.py --seed 7 --failure-rate 0.3 --latency exponential:1
 
 test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
 	.venv/bin/python -m pip install --quiet "tox>=4.22"

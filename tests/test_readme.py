@@ -81,7 +81,7 @@ def environment_with_tools(place: Path) -> dict[str, str]:
     (tools / "sleep").write_text(f"#!{sys.executable}\n{SLEEP}")
     (tools / "sleep").chmod(0o755)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": "--silent"}
+    return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def type_in(session: str, directory: Path, environment: dict[str, str]) -> str:
