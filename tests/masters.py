@@ -108,6 +108,10 @@ class Place:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
+    def mkfifo(self, name: str) -> None:
+        """Make a named pipe: opening it waits until the other side opens it, too."""
+        os.mkfifo(self / name)
+
     # Running the program.
 
     def start(

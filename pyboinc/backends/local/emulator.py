@@ -228,7 +228,7 @@ class Emulator:
         results = [again if one is result else one for one in rows.results]
         self._update(rows, workunit, results)
 
-    def upload(self, slot: str, result: str, wanted: bool = True) -> bytes | None:
+    def upload(self, slot: str, result: str) -> bytes | None:
         """Take the output of a slot; return its digest, or None if there is none.
 
         What does not load, or is no output of the program, will be refused by the validator.
@@ -237,7 +237,7 @@ class Emulator:
             self.uploads.take(slot, result)
         except FileNotFoundError:
             return None
-        return self.look_at(result) if wanted else None
+        return self.look_at(result)
 
     def look_at(self, result: str) -> bytes | None:
         """Return the digest of an uploaded file, and remember if it does not load."""
@@ -323,6 +323,13 @@ class Emulator:
 
     def recover(self) -> list[tuple[Rows, Result]]:
         """Deliver what a killed server left; return the instances that it left running."""
+        self.tidy()
+        self.reissue(self._lost())
+        running = [self.rows(one) for one in self.store.in_progress(self.batch)]
+        return [(rows, one) for rows in running for one in rows.results if _runs(one)]
+
+    def tidy(self) -> None:
+        """Deliver what was uploaded and is wanted, and remove what came too late to be."""
         left = []
         for name in self.uploads.names():
             workunit, _, rest = name.rpartition("." if name.endswith(".error") else "_")
@@ -335,9 +342,6 @@ class Emulator:
             else:
                 self.uploads.delete(name)
         self.uploads.deliver(left)
-        self.reissue(self._lost())
-        running = [self.rows(one) for one in self.store.in_progress(self.batch)]
-        return [(rows, one) for rows in running for one in rows.results if _runs(one)]
 
     def _lost(self) -> list[int]:
         """Return the numbers of the jobs whose outcome was delivered and is nowhere now.

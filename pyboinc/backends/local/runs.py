@@ -328,17 +328,19 @@ class Runs:
             return Report.error(instance, ended.exit_status)
         if kind is Kind.GARBAGE:
             return self._garbage(turn)
-        output = self._emulator.upload(turn.run.slot, turn.run.name, kind is not Kind.LOST_UPLOAD)
-        return Report.success(instance, output)
+        if kind is Kind.LOST_UPLOAD:
+            return Report.success(instance, None)
+        return Report.success(instance, self._emulator.upload(turn.run.slot, turn.run.name))
 
     def _garbage(self, turn: Turned) -> Report:
         """Upload garbage in the place of the output; too much of it is refused at once."""
         name, sequence = turn.run.name, self._emulator.rows(turn.workunit).details.sequence
-        self._emulator.upload(turn.run.slot, name, wanted=False)
-        output = self._emulator.uploads.read(name, "", self._max_output) or b""
+        try:
+            output = disk.read_bounded(f"{turn.run.slot}/out", self._max_output)
+        except (FileNotFoundError, RejectedResult):
+            output = b""
         data = garbage(self._faults.seed, sequence, turn.instance, output, self._max_output)
         if len(data) > self._max_output:
-            self._emulator.uploads.delete(name)
             return Report.error(turn.instance, 0, ClientState.UPLOAD_FAILED)
         self._emulator.uploads.put(name, data)
         return Report.success(turn.instance, self._emulator.look_at(name))

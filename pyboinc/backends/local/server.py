@@ -126,6 +126,7 @@ class Server:
             self._make_some()
             self._commit_if_due()
         self._emulator.commit()
+        self._emulator.tidy()
         if self._runs is not None:
             self._runs.close()
         self._emulator.store.close()
