@@ -27,6 +27,9 @@ __all__ = ["Bundle", "changed_files", "local_modules", "pack", "program_digests"
 #: The largest archive (bytes), before its small zip overhead.
 LARGEST = 64_000_000
 
+#: Where the design puts the classes of inputs and outputs: it travels with every slave.
+TYPES = "app_types.py"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -80,6 +83,9 @@ def pack(job_directory: Path, slave: str, include: Sequence[str] = ()) -> Bundle
 
 def _gather(job_directory: Path, program: str, include: Sequence[str]) -> Discovery:
     found = Discovery(Path(job_directory), program)
+    types = found.root / TYPES
+    if types.is_file():  # the input's class is needed even if the slave never names it
+        found.add_file(types)
     for pattern in include:
         for path in _matches(found.root, pattern):
             found.add_file(path)

@@ -285,10 +285,6 @@ class Journal:
         self.handled = [one for one in self.handled if one.sequence not in forgotten]
         self.sync()
 
-    def made_calls(self, sequence: int) -> bool:
-        """Return whether handling job *sequence* made calls of its own."""
-        return any(one.made for one in self.handled if one.sequence == sequence)
-
     def sync(self) -> None:
         """Make every line appended so far durable."""
         self._log.sync()

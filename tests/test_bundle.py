@@ -51,6 +51,17 @@ def job(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_app_types_travels_with_a_slave_that_never_names_it(job: Path) -> None:
+    """The class of the input is needed to load it, also if the slave does not import it."""
+    (job / "app_slave.py").write_text("from pyboinc import pyboinc_get_input\n")
+    (job / "app_types.py").write_text("import helper\n")
+
+    packed = pack(job, "app_slave.py")
+
+    assert packed.members == ("app_slave.py", "app_types.py", "helper.py")
+    assert packed.modules == ("app_types", "helper")
+
+
 def test_a_bundle_holds_the_slave_and_its_modules(job: Path) -> None:
     """What the slave imports is found and packed; the master and its results are not."""
     packed = pack(job, "./app_slave.py")
