@@ -30,6 +30,25 @@ _SAFE_HASHES: Set[Any] = {object.__hash__, tuple.__hash__} | {base.__hash__ for 
 _SAFE_EQUALS: Set[Any] = {object.__eq__, tuple.__eq__} | {base.__eq__ for base in SCALARS}
 
 
+_TELLING = frozenset(
+    [
+        "__del__",
+        "__eq__",
+        "__getattr__",
+        "__getattribute__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__getstate__",
+        "__hash__",
+        "__new__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__setstate__",
+        "__slots__",
+    ]
+)
+
+
 def loaded(module: str, name: str) -> Any:
     """What *module* calls *name*, if the module is loaded; never imports."""
     return getattr(sys.modules.get(module), name, None)
@@ -77,6 +96,20 @@ def objection(cls: type, trusted: bool = False) -> Optional[str]:
     if found(cls, "__setstate__") is not None and not writes_fields(cls):
         return "%s has its own __setstate__ (see trusted_setstate)" % full_name(cls)
     return None
+
+
+def is_simple(cls: type) -> bool:
+    """Whether *cls* says nothing of how it is made, compared, hashed, pickled or looked at.
+
+    Such a class, as most are, is plain, and all the other questions need not be asked.
+    """
+    own = cls.__dict__
+    return (
+        type(cls) is type
+        and cls.__mro__ == (cls, object)
+        and _TELLING.isdisjoint(own)
+        and type(own.get("__dict__")) is _GETSET
+    )
 
 
 def is_enum(cls: type) -> bool:
