@@ -8,6 +8,7 @@ fork servers with their slaves.
 
 from __future__ import annotations
 
+import os
 import resource
 import select
 import sys
@@ -45,6 +46,12 @@ pyboinc_return_output(Output(job.value ** 2))
 def cpu(who: int) -> float:
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
+
+
+def cpu_of(worker: Worker) -> float:
+    """Return the CPU seconds of the worker's keeper itself."""
+    fields = Path(f"/proc/{worker._keeper.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def prepare(directory: Path) -> tuple[Path, bytes]:
@@ -91,6 +98,7 @@ def measure(directory: Path, runs: int, isolation: str, count: int, preload: lis
                 inside += ended.cpu
                 start(worker)
     elapsed = time.perf_counter() - began
+    keepers = sum(cpu_of(worker) for worker in workers)
     for worker in workers:
         worker.close()
     own, theirs = cpu(resource.RUSAGE_SELF) - own, cpu(resource.RUSAGE_CHILDREN) - theirs
@@ -98,8 +106,8 @@ def measure(directory: Path, runs: int, isolation: str, count: int, preload: lis
     print(
         f"{isolation} {','.join(preload) or '-'}: {runs / elapsed:.0f} runs/s; "
         f"CPU ms a run: {(own + theirs) * each:.3f} "
-        f"= master {own * each:.3f} + servers {(theirs - inside) * each:.3f} "
-        f"+ slaves {inside * each:.3f}"
+        f"= master {own * each:.3f} + keepers {keepers * each:.3f} "
+        f"+ fork servers {(theirs - inside - keepers) * each:.3f} + slaves {inside * each:.3f}"
     )
 
 

@@ -43,6 +43,7 @@ MAX_OUTPUT = 64_000_000
 PROGRESS_PERIOD = 0.5
 """Seconds between two reports of progress, at least: a slave may call in its inner loop."""
 
+_AT_ONCE = 1 << 16
 _CHECKPOINT_MARK = b"PyBOINC checkpoint 1 "
 
 
@@ -125,7 +126,7 @@ class Instance:
         """Return the input object; read and decoded once."""
         if self._has_input:
             return self._input
-        name = self._path(INPUT)
+        name = f"{self.slot}/{INPUT}"
         try:
             data = read(name if self.task is None else self.task.resolve(INPUT))
         except FileNotFoundError:
@@ -156,7 +157,7 @@ class Instance:
                 "or let the master raise the limit (max_output)"
             )
         if self.task is None:
-            name = self._path(OUTPUT)
+            name = f"{self.slot}/{OUTPUT}"
             write(name + ".tmp", data)
             os.rename(name + ".tmp", name)
         else:
@@ -254,7 +255,7 @@ def pyboinc_get_input() -> Any:
     :class:`~pyboinc.errors.SlaveError` if there is no input here, and
     :class:`~pyboinc.errors.RejectedResult` if it is not what a master wrote.
     """
-    return current().get_input()
+    return (_instance or current()).get_input()
 
 
 def pyboinc_return_output(output: Any) -> None:
@@ -267,7 +268,7 @@ def pyboinc_return_output(output: Any) -> None:
     Raises :class:`~pyboinc.errors.EncodeError` for what can not travel, and
     :class:`~pyboinc.errors.SlaveError` if it is too big or the second output.
     """
-    current().return_output(output)
+    (_instance or current()).return_output(output)
 
 
 def pyboinc_fraction_done(fraction: float) -> None:
@@ -304,14 +305,11 @@ def read(path: str) -> bytes:
     """Return the content of the file *path*."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        # One byte more than there is: the end is seen without a second call.
-        size = os.fstat(descriptor).st_size
-        data = os.read(descriptor, size + 1)
-        while len(data) < size:
-            part = os.read(descriptor, size - len(data))
-            if not part:
-                break
-            data += part
+        data = os.read(descriptor, _AT_ONCE)
+        if len(data) == _AT_ONCE:
+            data += os.read(descriptor, os.fstat(descriptor).st_size)
+            while part := os.read(descriptor, _AT_ONCE):
+                data += part
         return data
     finally:
         os.close(descriptor)

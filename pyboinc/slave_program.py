@@ -86,8 +86,13 @@ class Program:
                 code = loader.get_code(name) if isinstance(loader, _Loader) else None
             except _UNREADABLE:
                 continue
-            if code is not None and "." not in name and not spec.submodule_search_locations:
+            if code is not None and self._is_simple(name, spec):
                 self._ready[name] = module_from_spec(spec), code
+
+    def _is_simple(self, name: str, spec: ModuleSpec) -> bool:
+        """Whether to import this module is to run it, and nothing else."""
+        package = spec.submodule_search_locations is not None
+        return not package and "." not in name and spec.origin != self.path
 
     def install(self) -> None:
         """Make everything ready that does not run any of the user's code."""
@@ -157,6 +162,8 @@ class Program:
 
     def _load(self, name: str) -> ModuleType:
         module, code = self._ready.pop(name)
+        if not self._ready:
+            builtins.__import__ = self._import
         sys.modules[name] = module
         try:
             exec(code, module.__dict__)

@@ -57,7 +57,11 @@ def run(program: Program) -> int:
         )
         status = 1
     _run_exitfuncs()
-    flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # closed, replaced or None: the slave's own affair
     if status == 0 and instance.task is not None:
         instance.task.finish()
     return status
@@ -78,15 +82,6 @@ def _join_threads() -> None:
     """Wait for the slave's threads, as the interpreter does at its end."""
     threading: Any = sys.modules["threading"]
     threading._shutdown()
-
-
-def flush() -> None:
-    """Write out what the slave has printed."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass  # closed, replaced or None: the slave's own affair
 
 
 def _show(error: BaseException, directory: str) -> None:

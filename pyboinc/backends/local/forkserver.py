@@ -170,7 +170,8 @@ def rehearse() -> None:
         codec.decode(data, classes.for_value(data))
     slave.read(os.devnull)
     slave.write(os.devnull, b"")
-    slave_runner.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 def _faulty(fault: str, salt: int) -> Callable[[Program], int]:
