@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyboinc.errors import ConfigurationError, DirectoryBusy, JobDirectoryError, RejectedResult
+from pyboinc.stderr import keep_standard_descriptors
 
 
 def _nothing(step: str, subject: str) -> None:
@@ -226,6 +227,7 @@ def take_lock(path: Path) -> int:
     be stale.  Raises :class:`DirectoryBusy` with the process number of the one who has it.
     """
     _check_system()
+    keep_standard_descriptors()
     with _explained("lock", path):
         reach("lock", path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -12,12 +12,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from pyboinc.errors import ConfigurationError, EncodeError, PyboincError, ReplayMismatch
+from pyboinc.stderr import say
 
 _HERE = Path(__file__).parent
 
@@ -48,7 +49,7 @@ class Interrupts:
         if self.asked or self._at_once:
             raise KeyboardInterrupt
         self.asked = True
-        print("\npyboinc: stopping; press ^C again to stop at once", file=sys.stderr, flush=True)
+        say("\npyboinc: stopping; press ^C again to stop at once")
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -88,11 +89,12 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if not isinstance(error, PyboincError):
         _hooked[0](kind, error, trace)
         return
-    sys.stdout.flush()
-    print(f"pyboinc: {error}", file=sys.stderr)
+    with suppress(AttributeError, OSError, ValueError):  # closed, or its reader is gone
+        sys.stdout.flush()
+    say(f"pyboinc: {error}")
     place = users_place(trace) if isinstance(error, _IN_THE_PROGRAM) else ""
     if place:
-        print(f"  at {place}", file=sys.stderr)
+        say(f"  at {place}")
     sys.exit(error.exit_code)
 
 

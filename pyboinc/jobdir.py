@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from pyboinc.errors import (
     RejectedResult,
 )
 from pyboinc.records import Journal, Spool
+from pyboinc.stderr import say
 
 FORMAT = 1
 """The version of everything written here; a newer one is refused, never guessed at."""
@@ -348,7 +348,7 @@ class JobDirectory:
             disk.remove(explanation)
             return
         disk.sync_directory(directory)
-        print(f"pyboinc: set {name!a} aside in {directory}: {reason!a}", file=sys.stderr)
+        say(f"pyboinc: set {name!a} aside in {directory}: {reason!a}")
 
     # Archives of slave programs.
 

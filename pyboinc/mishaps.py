@@ -11,10 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 
 from pyboinc import disk
 from pyboinc.faults import FaultPlan, Kind
+from pyboinc.stderr import say
 
 WRITING = frozenset({"make directory", "write", "append", "fsync"})
 """The steps that a full disk can stop."""
@@ -34,15 +34,11 @@ class Mishaps:
         self._before(step, subject)
         self._step += 1
         if self._plan.strikes(Kind.MASTER_KILLED, self._start, self._step):
-            _say(f"killed before step {step!r} (--fault master_killed)")
+            say(f"pyboinc: killed before step {step!r} (--fault master_killed)")
             os.kill(os.getpid(), signal.SIGKILL)
         if step in WRITING and self._plan.strikes(Kind.DISK_FULL, self._start, self._step):
-            _say(f"the disk is full for step {step!r} (--fault disk_full)")
+            say(f"pyboinc: the disk is full for step {step!r} (--fault disk_full)")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _say(text: str) -> None:
-    print(f"pyboinc: {text}", file=sys.stderr, flush=True)
 
 
 def install(plan: FaultPlan, start: int) -> None:

@@ -13,6 +13,7 @@ from pyboinc.config import Settings
 from pyboinc.draws import new_seed
 from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, PyboincError
 from pyboinc.jobdir import JobDirectory, RunRecord
+from pyboinc.stderr import say
 
 
 def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) -> Backend:
@@ -35,9 +36,9 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
     else:
         _go_on(directory, settings, calls, backend)
     for note in settings.notes:
-        print(f"pyboinc: {note}", file=sys.stderr)
+        say(f"pyboinc: {note}")
     if not settings.quiet:
-        print(_first_line(directory, settings), file=sys.stderr, flush=True)
+        say(_first_line(directory, settings))
     return backend
 
 
@@ -47,10 +48,7 @@ def _start_afresh(directory: JobDirectory, settings: Settings) -> None:
     _cancel(directory, settings)
     kept = directory.set_aside()
     if kept is not None:
-        print(
-            f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)",
-            file=sys.stderr,
-        )
+        say(f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)")
 
 
 def _cancel(directory: JobDirectory, settings: Settings) -> None:
@@ -63,10 +61,7 @@ def _cancel(directory: JobDirectory, settings: Settings) -> None:
         backend.cancel()
         backend.close()
     except PyboincError as error:
-        print(
-            f"pyboinc: the unfinished jobs of batch {record.batch} are not cancelled: {error}",
-            file=sys.stderr,
-        )
+        say(f"pyboinc: the unfinished jobs of batch {record.batch} are not cancelled: {error}")
 
 
 def _begin(directory: JobDirectory, settings: Settings) -> None:
@@ -109,10 +104,7 @@ def _go_on(directory: JobDirectory, settings: Settings, calls: Calls, backend: B
         )
     _check_program(directory, record, settings.accept_changes)
     if record.directory != str(directory.path):
-        print(
-            f"pyboinc: this job directory was {record.directory} before; going on here",
-            file=sys.stderr,
-        )
+        say(f"pyboinc: this job directory was {record.directory} before; going on here")
         record.directory = str(directory.path)
     record.seed = record.seed if settings.seed is None else settings.seed
     record.starts += 1

@@ -22,6 +22,7 @@ from pyboinc.backends import Counts
 from pyboinc.config import Settings
 from pyboinc.pace import Rate, State, counts_text, rate_text, replay_text, span_text
 from pyboinc.report import printable, without_numbers
+from pyboinc.stderr import fall_silent
 
 PATIENCE = 1.0
 """Seconds of a run before anything is drawn on a terminal."""
@@ -186,6 +187,8 @@ class Display:
                 face.close()  # it gives sys.stdout back
             except (OSError, ValueError):
                 pass
+        if self._stream is sys.stderr:
+            fall_silent()
 
 
 def _can_move(stream: TextIO) -> bool:

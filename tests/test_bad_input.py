@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -882,3 +883,41 @@ pyboinc_return_output(Output(pyboinc_get_input().number ** 2))
     (place / "pipe").touch()
     goes_on(place, answer=0)
     assert place.select("select count(*) from result") == [(1,)]
+
+
+# ---------------------------------------------------------------- a strange environment
+
+STREAMS = ("2>&-", ">&- 2>&-", "<&- 2>&-", "2>/dev/full", "2>&1 >answer | true")
+"""What a shell may do to stderr: closed, a full disk, a pipe that nobody reads."""
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_nobody_reads_stderr(place: Place, streams: str) -> None:
+    """Bad input: without a stderr the batch is done as with one, and no file gets its lines."""
+    line = f"{{ {shlex.join(PROGRAM)} --fault=error=0.3; echo $? >code; }} {streams}"
+    run = place.run(command=("sh", "-c", line))
+    assert (place / "code").read_text() == "0\n", run
+    assert run.stderr == ""
+    if streams.startswith(("2", "<")):
+        answer = (place / "answer").read_text() if "answer" in streams else run.stdout
+        assert answer == "The answer is 14\n"
+    place.check()
+
+
+@pytest.mark.parametrize("streams", STREAMS[:-1])
+def test_nobody_reads_the_message(place: Place, streams: str) -> None:
+    """Bad input: without a stderr a refusal still is in the exit code, and not on stdout."""
+    run = place.run(command=("sh", "-c", f"{shlex.join(PROGRAM)} --backend=none {streams}"))
+    assert (run.code, run.stdout) == (2, ""), run
+
+
+def test_modules_in_the_current_directory(place: Place) -> None:
+    """Bad input: a file of the directory that one happens to be in replaces no module."""
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("json", "queue", "select", "sqlite3", "pyboinc"):
+        (elsewhere / f"{name}.py").write_text("raise SystemExit('not what was meant')\n")
+    line = f"cd elsewhere; {sys.executable} ../app_master.py --workers=1"
+    run = place.run(command=("sh", "-c", line))
+    assert (run.stdout, run.code) == ("The answer is 14\n", 0), run
+    place.check()

@@ -25,7 +25,7 @@ PARTS = {
     "local": ["backends.local", "backends.local.*"],
     "backends": ["backends"],
     "project": ["project", "project.*"],
-    "jobdir": ["jobdir", "records", "disk"],
+    "jobdir": ["jobdir", "records", "disk", "stderr"],
     "bundle": ["bundle", "discovery", "classes"],
     "config": ["config", "settings", "values", "limits"],
     "faults": ["faults", "garbage", "draws", "latency", "spelling"],

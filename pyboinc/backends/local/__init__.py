@@ -243,7 +243,8 @@ class LocalBackend:
         )
         self._sent, self._acked, self._text = [], 0, b""
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "pyboinc.backends.local.server", options.as_json()],
+            # -P: nothing in the user's current directory stands in for a module of Python's.
+            [sys.executable, "-P", "-m", "pyboinc.backends.local.server", options.as_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
