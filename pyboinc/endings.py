@@ -61,15 +61,22 @@ class Interrupts:
             self._at_once = False
 
 
-def accepts_two(handler: Callable[..., object]) -> bool:
-    """Return whether *handler* can be called with two arguments: (output, job)."""
+def wants_job(handler: Callable[..., object]) -> bool:
+    """Return whether *handler* is to be called as handler(output, job).
+
+    It is if its second parameter has to be given, or is called ``job``.  One with another
+    name and a default is the program's own: ``lambda output, total=total: ...``.
+    """
     import inspect
 
     try:
-        inspect.signature(handler).bind(None, None)
+        parameters = inspect.signature(handler).parameters.values()
     except (TypeError, ValueError):
         return False
-    return True
+    by_position = [one for one in parameters if one.kind <= one.POSITIONAL_OR_KEYWORD]
+    if len(by_position) < 2:
+        return False
+    return by_position[1].default is by_position[1].empty or by_position[1].name == "job"
 
 
 _IN_THE_PROGRAM = (ConfigurationError, EncodeError, ReplayMismatch)

@@ -24,7 +24,7 @@ from pyboinc import config, mishaps
 from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
 from pyboinc.disk import reach
-from pyboinc.endings import Interrupts, accepts_two, show_errors_briefly
+from pyboinc.endings import Interrupts, show_errors_briefly, wants_job
 from pyboinc.errors import (
     ConfigurationError,
     Interrupted,
@@ -144,7 +144,7 @@ class Master:
         """Do one phase, from wherever an earlier run left it."""
         self.phase += 1
         self._handle_result, self._handle_error = handle_result, handle_error
-        self._gives_job = accepts_two(handle_result)
+        self._gives_job = wants_job(handle_result)
         self._failures: list[Failure] = []
         with Interrupts() as self._interrupts:
             try:
@@ -401,5 +401,5 @@ class Master:
         """End the phase: a true checkpoint, and the failures nobody handled (M13)."""
         self.directory.write_checkpoint()
         if self._failures:
-            total = len(self.directory.spool)
+            total = self.directory.spool.calls_up_to(self.phase)
             raise JobsFailed(describe_failures(self._failures, total), tuple(self._failures))
