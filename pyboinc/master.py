@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pyboinc import config, mishaps
@@ -377,7 +378,7 @@ class Master:
 
     def _interrupted(self) -> Interrupted:
         handled, total = len(self._handled), len(self.directory.spool)
-        again = f"python {self.directory.record.program}" if self.directory.record else "it"
+        again = f"python {quote(self.directory.record.program)}" if self.directory.record else "it"
         if not total:
             return Interrupted(f"stopped before any job was made; run {again} to start")
         return Interrupted(f"stopped with {handled} of {total} handled; to go on: {again}")

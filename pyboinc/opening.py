@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 from pyboinc import __version__, bundle
 from pyboinc.backends import Backend, find_backend
@@ -47,7 +48,7 @@ def _start_afresh(directory: JobDirectory, settings: Settings) -> None:
     directory.abandon()
     _cancel(directory, settings)
     kept = directory.set_aside()
-    if kept is not None:
+    if kept is not None and not settings.quiet:
         say(f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)")
 
 
@@ -116,16 +117,22 @@ def _go_on(directory: JobDirectory, settings: Settings, calls: Calls, backend: B
 
 
 def _check_program(directory: JobDirectory, record: RunRecord, accept: bool) -> None:
+    program = _program(directory.path)
+    others = []
+    if program and record.program not in ("", program):
+        others = [f"that is {record.program}, this is {program}"]
+        record.program = program
     now = digests(directory.path, record)
-    changes = bundle.changed_files(record.files, now)
+    changes = others or bundle.changed_files(record.files, now)
     if changes and not accept:
-        command = f"python {record.program or 'app_master.py'}"
+        command = f"python {quote(program or record.program or 'app_master.py')}"
         raise CheckpointMismatch(
             f"the program is not the one that began this batch: {'; '.join(changes)}. Choose:\n"
             f"  {command} --accept-changes   go on: results handled so far are handled again by\n"
             "      the changed program, and jobs not yet done run the changed slave\n"
             f"  {command} --fresh            set this batch aside and begin a new one\n"
             "  or stop here, put the files back as they were, and run the same command"
+            f"{', or each master in a directory of its own' if others else ''}"
         )
     record.files = now
 

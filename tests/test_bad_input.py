@@ -625,6 +625,16 @@ def test_a_changed_program(half_done: Place) -> None:
     assert half_done.run().code == 0
 
 
+def test_another_program_in_the_directory(half_done: Place) -> None:
+    """Bad input: the results of one master are not given to another one beside it."""
+    shutil.copy(half_done / "app_master.py", half_done / "other_master.py")
+    other = (sys.executable, "other_master.py", "--workers=1")
+    stops(half_done.run(command=other), 4, "app_master.py", "other_master.py", "--fresh")
+    run = half_done.run("--accept-changes", command=other)
+    assert (run.stdout, run.code) == ("The answer is 14\n", 0), run
+    stops(half_done.run(), 4, "other_master.py")
+
+
 def test_accepted_changes_reach_the_jobs_that_are_not_made_yet(place: Place) -> None:
     """Bad input: with --accept-changes all jobs that are not done run the changed slave."""
     assert place.run(environ=crash("make jobs")).killed
@@ -644,6 +654,19 @@ def test_a_run_that_accepts_changes_is_killed(half_done: Place) -> None:
     goes_on(half_done)
     archives = half_done.select("select distinct bundle from workunit")
     assert len(archives) == 1
+
+
+def test_a_program_with_spaces_in_its_name(half_done: Place) -> None:
+    """Bad input: the command in a message can be typed as it stands."""
+    (half_done / "app_master.py").rename(half_done / "my master.py")
+    run = half_done.run(command=(sys.executable, "my master.py", "--workers=1"))
+    stops(run, 4, "python 'my master.py' --accept-changes")
+
+
+def test_fresh_says_nothing_when_it_is_to_be_quiet(half_done: Place) -> None:
+    """Bad input: --quiet says nothing but errors, also of the batch that was there."""
+    run = half_done.run("--fresh", "--quiet")
+    assert (run.stdout, run.stderr, run.code) == ("The answer is 14\n", "", 0), run
 
 
 def test_fresh_keeps_the_earlier_batch(half_done: Place) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 from pyboinc import config, disk
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
@@ -43,12 +44,12 @@ class Batch:
             as_printed = wants_names(path.read_bytes(), path)
         except (OSError, ConfigurationError):
             as_printed = False
-        return f"pyboinc run {program}" if as_printed else f"python {program}"
+        return f"pyboinc run {quote(program)}" if as_printed else f"python {quote(program)}"
 
     @property
     def directory_given(self) -> str:
         """What is put behind a command of ours so that it means this directory."""
-        return "" if self.path == Path.cwd() else f" {os.path.relpath(self.path)}"
+        return "" if self.path == Path.cwd() else f" {quote(os.path.relpath(self.path))}"
 
     @property
     def holder(self) -> int | None:

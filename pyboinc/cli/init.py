@@ -7,6 +7,7 @@ import sys
 import textwrap
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -82,7 +83,7 @@ def _value(setting: Setting) -> str:
 
 
 def _next_steps(directory: Path) -> str:
-    enter = [] if directory.absolute() == Path.cwd() else [f"    cd {directory}"]
+    enter = [] if directory.absolute() == Path.cwd() else [f"    cd {quote(str(directory))}"]
     python = "python" if sys.prefix != sys.base_prefix else Path(sys.executable).name
     return "\n".join(
         [
