@@ -25,17 +25,17 @@ from pyboinc.slave_program import Program, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes longer to import than all of this
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def run(program: Program) -> int:
+def run(program: Program, at_exit: Callable[[], object] = _run_exitfuncs) -> int:
     """Run the installed *program* in its slot; return its exit status (0..255).
 
     0 means that it returned an output and ended well, and that a BOINC client, if there is
-    one, has been told so.
+    one, has been told so.  *at_exit* is called when the slave's own work is done.
     """
     ending = "ended"
     try:
@@ -56,7 +56,7 @@ def run(program: Program) -> int:
             "it must call pyboinc_return_output(output) once\n"
         )
         status = 1
-    _run_exitfuncs()
+    at_exit()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ RETURN = "from pyboinc import pyboinc_return_output\npyboinc_return_output(1)\n"
 def slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with an input; what a program changes in this process is put back."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slave_runner, "_run_exitfuncs", lambda: None)
+    quiet = functools.partial(slave_runner.run, at_exit=lambda: None)
+    monkeypatch.setattr(slave_runner, "run", quiet)  # pytest's own handlers are not for now
     monkeypatch.setattr(slave, "_instance", None)
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)
     monkeypatch.setattr(sys, "argv", list(sys.argv))

@@ -21,8 +21,9 @@ import os
 import signal
 import sys
 
-from pyboinc import codec, slave, slave_runner
+from pyboinc import slave, slave_runner
 from pyboinc.backends.local import processes, slave_faults
+from pyboinc.backends.local.rehearsal import rehearse
 from pyboinc.slave_program import Program
 
 TYPE_CHECKING = False
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 HELD = 20
 """A slave's descriptor of its lifeline; all between it and stderr is the server's."""
-
-PRACTICE = 12
-"""How often the rehearsal is repeated: the interpreter specializes code that ran eight times."""
 
 ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else signal.SIGTERM
 """The signal that tells of the keeper's death: one that no program sends or minds."""
@@ -50,7 +48,7 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
     processes.offer_to_oom_killer()
     _end_with_keeper()
     if isolation == "fork":
-        rehearse()
+        rehearse(f"/tmp/pyboinc-rehearsal-{os.getpid()}")
     for name in filter(None, preload):
         try:
             importlib.import_module(name)
@@ -147,31 +145,6 @@ class _Forking:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(status)
-
-
-class Rehearsal:
-    """What the rehearsal sends there and back."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-
-def rehearse() -> None:
-    """Do in this process what every slave does, but for the user's part.
-
-    The interpreter writes what it learns into its own memory: in which class of a type's
-    bases a method was found, which kinds of operands a line of code has.  What it has learnt
-    here costs a slave no page fault.
-    """
-    for number in range(PRACTICE):
-        classes = slave.Classes([__name__])
-        value = Rehearsal(((7, 300), 0.5, "text", None, [1, b"2"], {"key": True})[number % 6])
-        data = codec.encode(value, "rehearsal", classes.for_object(value))
-        codec.decode(data, classes.for_value(data))
-    slave.read(os.devnull)
-    slave.write(os.devnull, b"")
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 def _faulty(fault: str, salt: int) -> Callable[[Program], int]:
