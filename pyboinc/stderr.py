@@ -17,6 +17,9 @@ def say(text: str) -> None:
         return  # it was closed when Python began (2>&-); print would write to stdout
     try:
         print(text, file=sys.stderr, flush=True)
+    except RuntimeError:
+        # ^C in the midst of another line: its buffer can not be used twice at once.
+        os.write(sys.stderr.fileno(), f"{text}\n".encode())
     except (OSError, ValueError):
         fall_silent()
 
