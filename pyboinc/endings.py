@@ -79,6 +79,35 @@ def wants_job(handler: Callable[..., object]) -> bool:
     return by_position[1].default is by_position[1].empty or by_position[1].name == "job"
 
 
+def check_function(name: str, function: object, arguments: int) -> None:
+    """Raise :class:`ConfigurationError` unless *function* can be called with so many *arguments*.
+
+    Told before any job is made: an hour later it would be late, and a coroutine or a
+    generator, which a call only prepares, would never be told at all.
+    """
+    import inspect
+
+    if not callable(function):
+        raise ConfigurationError(f"{name} is {function!r:.80}; give pyboinc_master a function")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise ConfigurationError(
+            f"{name} would do nothing when it is called: it is async or has a yield; "
+            "make it an ordinary function"
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some that are written in C do not say
+    try:
+        signature.bind(*[None] * arguments)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{name}{signature} can not be called with {arguments} argument"
+            f"{'s' * (arguments != 1)}: {error}; "
+            "it is make_calls(), handle_result(output) or (output, job), handle_error(failure)"
+        ) from error
+
+
 _IN_THE_PROGRAM = (ConfigurationError, EncodeError, ReplayMismatch)
 """Errors of which it helps to know the line of the program that they came from."""
 

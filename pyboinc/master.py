@@ -25,7 +25,7 @@ from pyboinc import config, mishaps
 from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
 from pyboinc.disk import reach
-from pyboinc.endings import Interrupts, show_errors_briefly, wants_job
+from pyboinc.endings import Interrupts, check_function, show_errors_briefly, wants_job
 from pyboinc.errors import (
     ConfigurationError,
     Interrupted,
@@ -99,6 +99,10 @@ def pyboinc_master(
             "pyboinc_master was called inside make_calls or a handler of another one; call it "
             "when that has returned, as the next phase"
         )
+    check_function("make_calls", make_calls, 0)
+    check_function("handle_result", handle_result, 2 if wants_job(handle_result) else 1)
+    if handle_error is not None:
+        check_function("handle_error", handle_error, 1)
     path = _job_directory(directory)
     if path not in _masters:
         _masters[path] = Master(path, settings)

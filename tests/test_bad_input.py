@@ -757,6 +757,35 @@ def test_a_call_that_can_not_be(place: Place, what: str) -> None:
     stops(place.run(), code, *told)
 
 
+FUNCTIONS = {
+    "none": ("None, print", "make_calls is None"),
+    "result": ("make_calls, make_calls()", "handle_result is 7"),
+    "too few": ("make_calls, lambda: 0", "handle_result() can not be called with 1 arg"),
+    "too many": (
+        "make_calls, lambda a, b, c: 0",
+        "handle_result(a, b, c) can not be called with 2",
+    ),
+    "error": ("make_calls, print, lambda: 0", "handle_error() can not be called with 1 arg"),
+    "async": ("make_calls, coroutine", "handle_result would do nothing"),
+    "yield": ("generator, print", "make_calls would do nothing"),
+}
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_a_function_that_can_not_be_called(place: Place, what: str) -> None:
+    """Bad input: what is given to pyboinc_master is looked at before any job is made."""
+    given, message = FUNCTIONS[what]
+    (place / "app_master.py").write_text(
+        "from pyboinc import pyboinc_master\n"
+        "def make_calls(): return 7\n"
+        "def generator(): yield\n"
+        "async def coroutine(output): pass\n"
+        f"pyboinc_master({given})\n"
+    )
+    stops(place.run(), 2, message, "app_master.py, line 5")
+    assert not (place / ".pyboinc").exists()
+
+
 def test_a_call_outside(place: Place) -> None:
     """Bad input: pyboinc_call where nobody waits for results says where it belongs."""
     (place / "app_master.py").write_text(

@@ -143,7 +143,7 @@ def test_no_calls_are_no_batch(
     project: Project, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Zero calls: it says so, and the next run asks make_calls again."""
-    run(directory, calls(0), no_calls)
+    run(directory, calls(0), print)
     assert "made no calls" in capsys.readouterr().err
     handled: list[int] = []
     run(directory, calls(2), handled.append)
