@@ -60,7 +60,7 @@ class LocalBackend:
 
             self._directory.make(self._database.parent)
             store = Store(self._database)
-            self._batches[token] = store.batch(token)
+            self._batches[token] = store.batch(token, self._number() or None)
             store.close()
         return str(self._batches[token])
 

@@ -139,12 +139,15 @@ class Store:
             "backup, or remove the batch with pyboinc clean"
         )
 
-    def batch(self, token: str) -> int:
-        """Return the ID of the batch of this token; begin it if there is none."""
+    def batch(self, token: str, known: int | None = None) -> int:
+        """Return the ID of the batch of this token; begin it if there is none.
+
+        *known* is the ID that it had in a database that is lost: outcomes have its name.
+        """
         query = "select id from batch where token = ?"
         found = self._database.execute(query, (token,)).fetchone()
         if found is None:
-            self._database.execute("insert into batch (token) values (?)", (token,))
+            self._database.execute("insert into batch values (?, ?)", (known, token))
             found = self._database.execute(query, (token,)).fetchone()
         return int(found[0])
 
