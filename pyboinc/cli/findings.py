@@ -106,7 +106,6 @@ def packages() -> Iterator[Finding]:
     for name, use, extra in (
         ("rich", "the live display", "rich"),
         ("numpy", "arrays in inputs and outputs", "numpy"),
-        ("simpy", "pyboinc simulate", "'pyboinc[simulate]'"),
     ):
         there = find_spec(name) is not None
         text = f"{name} is {'' if there else 'not '}installed: {use}"
