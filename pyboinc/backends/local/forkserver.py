@@ -137,6 +137,7 @@ class _Forking:
             os.setsid()
             processes.tie(HELD)
             os.closerange(3, HELD)
+            processes.use_all_cpus()
             gc.enable()
             for renew in self._renewals:
                 renew()

@@ -29,6 +29,7 @@ import signal
 import time
 
 from pyboinc.backends.local import forkserver, processes
+from pyboinc.backends.local.frames import Receiver, pack
 from pyboinc.backends.local.slots import Slot
 
 TYPE_CHECKING = False
@@ -126,26 +127,30 @@ class Keeper:
         self.current: Job | None = None
         self.closing = False
         self.ready = False
-        self._received = bytearray()
-        self._unsent = bytearray()
+        self._receiver = Receiver()
+        self._unsent = b""
         for descriptor in (connection, stderr):
             os.set_blocking(descriptor, False)
         self._poller = select.poll()
-        # A slave's end is looked for before its stderr: then the same look shows all of it.
-        for descriptor in (ends, stderr, connection):
+        # A slave's end is looked for before its stderr: then the same look shows all of it,
+        # and it is taken, by the reverse order, before the end.
+        self._actions = {
+            ends: self._take_end,
+            stderr: self._take_stderr,
+            connection: self._converse,
+        }
+        for descriptor in self._actions:
             self._poller.register(descriptor, select.POLLIN)
 
     def serve(self) -> None:
         """Run instances until the master or the fork server is gone; leave nothing behind."""
         master = os.getppid()
-        while not self.closing and os.getppid() == master:
-            ready = dict(self._poller.poll(self._patience()))
-            if self.connection in ready:
-                self._converse()
-            if self.stderr in ready:
-                self._take_stderr()
-            if self.ends in ready:
-                self._take_end()
+        while not self.closing:
+            ready = self._poller.poll(self._patience())
+            for descriptor, _ in reversed(ready):
+                self._actions[descriptor]()
+            if not ready and os.getppid() != master:
+                break
             if self.current is not None:
                 self._watch(self.current)
             elif self.ready and self.queue and not self.closing:
@@ -172,21 +177,12 @@ class Keeper:
         except ConnectionResetError:
             data = b""
         if data:
-            self._received += data
-            self._understand()
+            for message in self._receiver.take(data):
+                self._obey(*message)
         elif data is not None:
             self.closing = True
         if self._unsent:
-            self._flush()
-
-    def _understand(self) -> None:
-        while len(self._received) >= 4:
-            end = 4 + int.from_bytes(self._received[:4], "little")
-            if len(self._received) < end:
-                break
-            message = marshal.loads(self._received[4:end])
-            del self._received[:end]
-            self._obey(*message)
+            self._send(b"")
 
     def _obey(self, order: str, *arguments: Any) -> None:
         if order == "run":
@@ -198,24 +194,21 @@ class Keeper:
                 return
 
     def _report(self, job: Job, status: int, by_signal: bool, cpu: float) -> None:
-        self.say((job.name, status, by_signal, job.reason, job.elapsed, cpu))
+        self._send(pack((job.name, status, by_signal, job.reason, job.elapsed, cpu)))
 
-    def say(self, message: tuple[str | float | None, ...]) -> None:
-        """Send *message* to the master."""
-        data = marshal.dumps(message)
-        self._unsent += len(data).to_bytes(4, "little") + data
-        self._flush()
-
-    def _flush(self) -> None:
+    def _send(self, data: bytes) -> None:
         """Send what can be sent without waiting: the master may be sending, too."""
+        waited = bool(self._unsent)
+        data = self._unsent + data
         try:
-            del self._unsent[: os.write(self.connection, self._unsent)]
+            self._unsent = data[os.write(self.connection, data) :]
         except BlockingIOError:
-            pass
+            self._unsent = data
         except (BrokenPipeError, ConnectionResetError):
             self.closing = True
-        wanted = select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN
-        self._poller.modify(self.connection, wanted)
+        if waited != bool(self._unsent):
+            out = select.POLLOUT if self._unsent else 0
+            self._poller.modify(self.connection, select.POLLIN | out)
 
     # -- one instance
 
@@ -318,7 +311,7 @@ class Keeper:
         message = marshal.loads(data)
         if job is None:
             self.ready = True
-            self.say(("isolation", message))
+            self._send(pack(("isolation", message)))
             return
         status, cpu, peak = message
         if not job.pid:
@@ -351,8 +344,13 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> int:
-    """Become keeper and fork server: ``CONNECTION ISOLATION PRELOAD``; return at their end."""
+    """Become keeper and fork server, as *arguments* say; return at their end.
+
+    They are ``CONNECTION ISOLATION PRELOAD NUMBER``.
+    """
     connection, isolation, preload = int(arguments[0]), arguments[1], arguments[2]
+    if isolation == "fork":
+        processes.stay_on_one_cpu(int(arguments[3]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     processes.become_subreaper()
     (stderr, stderr_in), (pids, pids_in), (ends, ends_in) = os.pipe(), os.pipe(), os.pipe()

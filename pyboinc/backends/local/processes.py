@@ -50,6 +50,27 @@ def die_with(parent: int, number: int) -> None:
             os.kill(os.getpid(), number)
 
 
+_cpus: set[int] = set()
+
+
+def stay_on_one_cpu(number: int) -> None:
+    """Let this process and those that it will fork run on one CPU, told by *number* (Linux).
+
+    Keeper, fork server and a short slave run in turns, never at once.  On one CPU each finds
+    its memory in the caches and wakes the next without waking another CPU: together they
+    do a third more of short jobs.  A slave frees itself first thing (:func:`use_all_cpus`).
+    """
+    if LINUX:
+        _cpus.update(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, [sorted(_cpus)[number % len(_cpus)]])
+
+
+def use_all_cpus() -> None:
+    """Undo :func:`stay_on_one_cpu` in a forked process."""
+    if _cpus:
+        os.sched_setaffinity(0, _cpus)
+
+
 def offer_to_oom_killer() -> None:
     """Be killed before others, with all children, when the computer has no memory left (Linux)."""
     try:

@@ -1,6 +1,6 @@
 """Which of the processes behind a worker this one is, and what it finds to import.
 
-    ROOT SEARCH_PATH server CONNECTION ISOLATION PRELOAD
+    ROOT SEARCH_PATH server CONNECTION ISOLATION PRELOAD NUMBER
     ROOT SEARCH_PATH slave SERVER SLOT DIRECTORY NAME MAX_OUTPUT FAULT SALT
 
 ROOT is where the package pyboinc is, SEARCH_PATH where third-party packages are, joined

@@ -8,7 +8,7 @@ This side only sends them :class:`Run` and receives :class:`Ended`, over one soc
 
 from __future__ import annotations
 
-import marshal
+import itertools
 import os
 import socket
 import subprocess
@@ -16,14 +16,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pyboinc import slave_program
+from pyboinc.backends.local.frames import Receiver, pack
 
 Isolation = Literal["fork", "spawn"]
 
 INTERPRETER = (sys.executable, "-I", "-S", "-E")
 """How a slave's Python is started: without site, environment variables and user packages."""
+
+_numbers = itertools.count(os.getpid())
+"""Tells workers apart; not from 0, so that two masters do not load the same CPUs first."""
 
 _BOOT = Path(__file__).with_name("boot.py")
 _ROOT = Path(slave_program.__file__).parents[1]
@@ -88,10 +92,11 @@ class Worker:
         self.isolation: Isolation = isolation
         self._unpacked: dict[str, str] = {}
         self._started: dict[str, Run] = {}
-        self._received = bytearray()
+        self._receiver = Receiver()
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = ["server", str(theirs.fileno()), isolation, ",".join(preload)]
+            arguments.append(str(next(_numbers)))
             self._keeper = subprocess.Popen(
                 [*INTERPRETER, str(_BOOT), str(_ROOT), _search_path(), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -143,14 +148,9 @@ class Worker:
         When the processes behind this worker have died, every instance that it had is
         reported as ended with the reason "worker died", and :meth:`alive` is false.
         """
-        alive = self._receive()
+        alive, messages = self._receive()
         ended = []
-        while len(self._received) >= 4:
-            size = int.from_bytes(self._received[:4], "little")
-            if len(self._received) < 4 + size:
-                break
-            message = marshal.loads(self._received[4 : 4 + size])
-            del self._received[: 4 + size]
+        for message in messages:
             if message[0] == "isolation":
                 self.isolation = message[1]
             elif self._started.pop(message[0], None) is not None:
@@ -182,25 +182,25 @@ class Worker:
     def _send(self, *message: str | bytes | float | None) -> None:
         if not self.alive():
             return  # reports() says, or has said, that the worker died
-        data = marshal.dumps(message)
         try:
-            self._socket.sendall(len(data).to_bytes(4, "little") + data)
+            self._socket.sendall(pack(message))
         except (BrokenPipeError, ConnectionResetError):
             pass  # as above
 
-    def _receive(self) -> bool:
-        """Read what there is; return whether the other side is still there."""
+    def _receive(self) -> tuple[bool, list[Any]]:
+        """Return whether the other side is still there, and the messages that have come."""
+        messages: list[Any] = []
         if not self.alive():
-            return False
+            return False, messages
         try:
             while data := self._socket.recv(1 << 16, socket.MSG_DONTWAIT):
-                self._received += data
+                messages += self._receiver.take(data)
         except BlockingIOError:
-            return True
+            return True, messages
         except ConnectionResetError:
             pass
         self.close()
-        return False
+        return False, messages
 
 
 def _environment() -> dict[str, str]:
