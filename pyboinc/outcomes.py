@@ -92,5 +92,5 @@ class Outcomes:
         record = self._directory.record
         assert record is not None
         self._backend.begin_batch(record.token)
-        self._backend.reissue(sequences)
+        self._backend.reissue(sequences, unless_there=True)
         self._backend.start()

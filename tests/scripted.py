@@ -107,7 +107,7 @@ class Backend:
     def retried(self) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
         yield from ()
 
-    def reissue(self, sequences: Sequence[int]) -> None:
+    def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:
         self.project.log.append(("reissue", *sequences))
         undone, done = self._jobs()
         done -= set(sequences)

@@ -210,8 +210,12 @@ class Backend(Protocol):
     def retried(self) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
         """Yield name and instances of each job that is not given up and had an instance fail."""
 
-    def reissue(self, sequences: Sequence[int]) -> None:
-        """Do these jobs again: their outcome was lost, refused, or is to be had anew."""
+    def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:
+        """Do these jobs again: their outcome was lost, refused, or is to be had anew.
+
+        With *unless_there* a job is left alone whose outcome is in new/ or old/ by now: the
+        project may have noticed that it was lost before the master did.
+        """
 
     def use_program(self, slave: str, digest: str) -> None:
         """Let jobs of *slave* that are not done run the archive *digest* from now on.

@@ -84,9 +84,9 @@ class LocalBackend:
             self._started = True
             self._ask({"start": True})
 
-    def reissue(self, sequences: Sequence[int]) -> None:
-        """Do these jobs again."""
-        self._ask({"reissue": list(sequences)})
+    def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:
+        """Do these jobs again; with *unless_there* only those whose outcome is gone."""
+        self._ask({"reissue": list(sequences), "unless_there": unless_there})
 
     def cancel(self) -> int:
         """Cancel every unfinished job; return how many that were."""

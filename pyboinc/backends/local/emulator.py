@@ -279,11 +279,11 @@ class Emulator:
             self.settle(rows)
         return len(identifiers)
 
-    def reissue(self, sequences: Sequence[int]) -> None:
-        """Do finished workunits again."""
+    def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:
+        """Do finished workunits again; with *unless_there* only those whose outcome is gone."""
         for sequence in sequences:
             rows = self.rows(workunit_id(self.batch, sequence))
-            if not rows.workunit.finished:
+            if not rows.workunit.finished or (unless_there and self._is_there(rows)):
                 continue
             if rows.workunit.succeeded:
                 self.tally.done -= 1
@@ -291,6 +291,11 @@ class Emulator:
                 self.tally.failed -= 1
             self._update(rows, *reissue(rows.workunit, rows.results, self.now()))
             self.settle(rows)
+
+    def _is_there(self, rows: Rows) -> bool:
+        """Whether the outcome of a finished workunit has been delivered, or is about to be."""
+        name = f"{rows.workunit.name}.{'out' if rows.workunit.succeeded else 'error'}"
+        return any(there == name for _, there in self._deliveries) or self.uploads.is_there(name)
 
     # What is durable.
 

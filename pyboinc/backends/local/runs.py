@@ -39,6 +39,9 @@ _DEATHS = 3
 _DEATHS_AT_FIRST = 10
 """If workers die so often before any slave has ended, something else is wrong."""
 
+_LOOK, _LOOKS = 0.02, 10
+"""Seconds between two looks whether a slave has saved a checkpoint, and how many there are."""
+
 _OUTAGE = 0.5
 """Seconds that an injected outage of the server takes."""
 
@@ -204,7 +207,7 @@ class Runs:
         if turn.plan.ending is Kind.HANG:
             self.after(turn.plan.fault_delay, lambda: self._give_up(turn))
         if turn.plan.restart:
-            self.after(0.02, lambda: self._restart_host(turn, 10))
+            self.after(_LOOK, lambda: self._restart_host(turn, _LOOKS))
         if turn.plan.suspend:
             self.after(0.01, lambda: self._suspend(turn))
 
@@ -213,7 +216,7 @@ class Runs:
         if self._turns.get(turn.run.name) is not turn:
             return
         if looks and not os.path.exists(f"{turn.run.slot}/checkpoint"):
-            self.after(0.02, lambda: self._restart_host(turn, looks - 1))
+            self.after(_LOOK, lambda: self._restart_host(turn, looks - 1))
             return
         turn.restarting = True
         self.workers[turn.worker].kill(turn.run.name)
@@ -274,6 +277,8 @@ class Runs:
         turn.restarting = False
         if again:
             turn.run.resume = True
+            if turn.plan.restart and not ended.elapsed:  # it was still waiting for its turn
+                self.after(_LOOK, lambda: self._restart_host(turn, _LOOKS))
             if not self.workers[turn.worker].alive():
                 self.workers[turn.worker].close()
                 self.workers[turn.worker] = self._new_worker()

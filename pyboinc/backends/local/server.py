@@ -6,7 +6,7 @@ a line of JSON each, and news goes out on its standard output:
 
     {"submit": [0, 100], "at": 0, "limits": {...}, "modules": [...]}   make workunits of
                             calls in the spool; their outputs are of classes of these modules
-    {"reissue": [17]}   {"cancel": true}   {"start": true}   {"stop": true}
+    {"reissue": [17], "unless_there": true}   {"cancel": true}   {"start": true}   {"stop": true}
 
     {"ack": N}              the N-th command is done and durable
     {"refused": "...", "kind": "ConfigurationError"}   it can not be done, ever
@@ -178,8 +178,8 @@ class Server:
                 self._add_modules(modules)
                 self._submit(number, first, last, position, Limits(**limits))
                 return True
-            case {"reissue": sequences}:
-                self._emulator.reissue(sequences)
+            case {"reissue": sequences, "unless_there": unless_there}:
+                self._emulator.reissue(sequences, unless_there)
             case {"cancel": True}:
                 self._emulator.cancel()
                 if self._runs is not None:

@@ -83,6 +83,10 @@ class Uploads:
             moved = True
         self._delivered = self._delivered or moved
 
+    def is_there(self, name: str) -> bool:
+        """Return whether an outcome lies in new/ or old/ (in this order: files move that way)."""
+        return os.path.exists(f"{self._new}/{name}") or os.path.exists(f"{self._old}/{name}")
+
     def delivered(self) -> set[str]:
         """Return the names in new/ and old/; in this order, for files move that way."""
         return {*disk.listing(Path(self._new)), *disk.listing(Path(self._old))}
