@@ -22,6 +22,8 @@ def slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     quiet = functools.partial(slave_runner.run, at_exit=lambda: None)
     monkeypatch.setattr(slave_runner, "run", quiet)  # pytest's own handlers are not for now
+    # It would be the end of all thread pools in this process.
+    monkeypatch.setattr(slave_runner, "_join_threads", lambda: None)
     monkeypatch.setattr(slave, "_instance", None)
     monkeypatch.setattr(builtins, "__import__", builtins.__import__)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
