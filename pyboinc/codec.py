@@ -13,6 +13,7 @@ the job's own modules define.  `docs/codec.md` says what may travel.
     codec_shapes      the user's classes, by value                 codec_classes   judged
     codec_registry    which classes those are                      codec_inspect   the last look
     codec_explain     the messages of EncodeError                  codec_compare   same_value
+    codec_plain       the most common pickle, read at a glance
 
 All of them travel to volunteers: standard library, Python 3.8.
 """
@@ -25,6 +26,7 @@ except ImportError:  # pragma: no cover - another Python than CPython
     from pickle import dumps
 
 from pyboinc.codec_loader import Budget, Loader
+from pyboinc.codec_plain import plain_object
 from pyboinc.codec_registry import OwnClasses, Registry
 from pyboinc.errors import EncodeError, RejectedResult
 
@@ -75,7 +77,10 @@ def decode(data: bytes, registry: Registry, budget: Budget = DEFAULT) -> Any:
 
     Nothing in *data* runs: no class's code, no import, no call but of checked built-ins.
     """
-    return Loader(data if type(data) is bytes else bytes(data), registry, budget).load()
+    if type(data) is not bytes:
+        data = bytes(data)
+    plain = plain_object(data, registry, budget)
+    return Loader(data, registry, budget).load() if plain is None else plain
 
 
 def same_value(a: bytes, b: bytes, registry: Registry, budget: Budget = DEFAULT) -> bool:

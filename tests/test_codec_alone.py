@@ -36,10 +36,10 @@ ALLOWED = {
         "orders from the master's own process to its fork server, over a pipe that no slave has"
     ),
     ("pyboinc/backends/local/keeper.py", "marshal.loads"): (
-        "messages between the processes of the emulator; numbers and text, never an output"
+        "what the fork server tells of a slave's end, over a pipe that no slave has"
     ),
-    ("pyboinc/backends/local/workers.py", "marshal.loads"): (
-        "the fork server's reports of how instances ended, over its own pipe"
+    ("pyboinc/backends/local/frames.py", "marshal.loads"): (
+        "messages between the master and its keepers, over a socket that no slave has"
     ),
 }
 """Every exception, with its reason.  None of them ever reads an output."""
