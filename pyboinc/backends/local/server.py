@@ -106,6 +106,7 @@ class Server:
             options.max_output,
         )
         self._runs: Runs | None = None
+        self._started = False
         self._text = b""
         self._acks: list[int] = []
         self._next_commit = 0.0
@@ -118,7 +119,7 @@ class Server:
         self._left = self._emulator.recover()
         going_on = True
         while going_on:
-            if self._runs is not None:
+            if self._runs is not None and self._started:
                 self._runs.fill()
             going_on = self._wait()
             if self._runs is not None:
@@ -192,12 +193,18 @@ class Server:
         return True
 
     def _start(self) -> None:
+        self._started = True
+        self._boot()
+
+    def _boot(self) -> None:
+        """Let the workers boot, which takes a while, even before they may begin."""
         if self._runs is None:
             self._runs = self._make_runs()
             self._runs.resume(self._left)
 
     def _submit(self, number: int, first: int, last: int, position: int, limits: Limits) -> None:
         """Make workunits of the calls that have none, a few at a time."""
+        self._boot()
         existing = self._emulator.store.existing(self._options.batch, first, last)
 
         def make() -> Iterator[object]:
