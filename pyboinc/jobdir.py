@@ -244,8 +244,9 @@ class JobDirectory:
         return target
 
     def _previous(self) -> Path:
-        number = 1 + len(disk.listing(self.make(self.state / "previous")))
-        return self.state / "previous" / str(number)
+        names = disk.listing(self.make(self.state / "previous"))
+        last = max((int(name) for name in names if name.isdecimal()), default=0)
+        return self.state / "previous" / str(last + 1)
 
     def _belongings(self) -> list[Path]:
         # That the batch is abandoned is known for as long as run.json is there: it goes last.
@@ -402,14 +403,14 @@ def _check_format(path: Path, found: object) -> None:
 
 
 def _parse_record(path: Path, text: bytes) -> RunRecord:
+    record = None
     try:
         found: Mapping[str, Any] = json.loads(text)
         form = found["format"]
+        if str(form) == str(FORMAT):
+            record = RunRecord(**found)
     except (ValueError, KeyError, TypeError):
         form = "damaged"
     _check_format(path, form)
-    try:
-        return RunRecord(**found)
-    except TypeError:
-        _check_format(path, "damaged")
-        raise
+    assert record is not None
+    return record
