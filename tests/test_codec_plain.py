@@ -112,7 +112,6 @@ def test_hostile_bytes_are_left_or_the_same() -> None:
         made({}),
         Slots(1, 2),
     ],
-    ids=repr,
 )
 def test_other_values_are_left_to_the_loader(value: Any) -> None:
     """Codec: what is not of the form is not taken, and decodes as ever."""
