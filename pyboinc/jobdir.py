@@ -217,11 +217,10 @@ class JobDirectory:
     def set_aside(self) -> Path | None:
         """Move everything of an earlier batch to ``.pyboinc/previous/N``; safe to repeat."""
         self._close_logs()
-        target = self._previous()
         entries = [path for path in self._belongings() if path.exists() or path.is_symlink()]
-        if not entries:
+        if not any(path not in (self.new, self.old) or disk.listing(path) for path in entries):
             return None
-        disk.make_directory(target)
+        target = self.make(self._previous())
         *others, last = entries
         for group in (others, [last]):
             for entry in group:

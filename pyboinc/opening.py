@@ -138,8 +138,9 @@ def _check_program(directory: JobDirectory, record: RunRecord, accept: bool) -> 
 
 
 def digests(path: Path, record: RunRecord) -> dict[str, str]:
-    """Return the sha256 of each file that the program of *record* consists of."""
-    programs = [name for name in (record.program, *record.slaves) if name]
+    """Return the sha256 of each file that the program of *record* consists of, if it is there."""
+    names = (record.program, *record.slaves)
+    programs = [name for name in names if name and (path / name).exists()]
     return bundle.program_digests(path, programs, record.include)
 
 

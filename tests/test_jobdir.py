@@ -223,6 +223,7 @@ def test_setting_aside_keeps_everything(directory: JobDirectory) -> None:
     assert names(directory.new) == names(directory.old) == set()
     (directory.state / "previous/notes").mkdir()
     (directory.state / "previous/7").mkdir()
+    put(directory.new, "1_0.out")
     assert directory.set_aside() == directory.state / "previous/8", "nothing is written over"
 
 
