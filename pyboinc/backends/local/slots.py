@@ -43,8 +43,11 @@ class Slot:
         except PermissionError:  # a slave has taken it away
             os.chmod(self.path, 0o700)
             names = self._enter()
+        # After a kill of the emulator the files may be those of another job, which had begun
+        # here before it was written down: a checkpoint of that one would be a wrong answer.
+        keep = self.keep and _holds(INPUT, data)
         for name in names:
-            if name in _STALE or (name != INPUT and not self.keep):
+            if name in _STALE or (name != INPUT and not keep):
                 _remove(name)
         try:
             _overwrite(INPUT, data)
@@ -103,6 +106,20 @@ class Slot:
     def output_refused(self) -> bool:
         """Say whether the slave tried to return an output that is too big."""
         return os.path.lexists(TOO_BIG)
+
+
+def _holds(name: str, data: bytes) -> bool:
+    """Return whether the plain file *name* holds exactly *data*."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        plain = stat.S_ISREG(status.st_mode) and status.st_size == len(data)
+        return plain and os.read(descriptor, len(data) + 1) == data
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: str) -> None:
