@@ -39,7 +39,7 @@ _DEATHS = 3
 _DEATHS_AT_FIRST = 10
 """If workers die so often before any slave has ended, something else is wrong."""
 
-_LOOK, _LOOKS = 0.02, 10
+_LOOK, _LOOKS = 0.02, 100
 """Seconds between two looks whether a slave has saved a checkpoint, and how many there are."""
 
 _OUTAGE = 0.5
