@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -356,6 +357,25 @@ pyboinc_return_output(1)
     program += "pyboinc_return_output([value, sorted(os.listdir('.')), os.stat('.').st_mode])\n"
     value, names, _ = computer.answer(program, 8)
     assert (value, names) == (8, ["in"])
+
+
+def test_a_slot_that_can_not_be_emptied_is_set_aside(tmp_path: Path) -> None:
+    """Slots: directories nested deeper than Python can recurse do not end the computer."""
+    computer = Computer(tmp_path)
+    program = """
+import os
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+pyboinc_return_output(1)
+"""
+    try:
+        assert computer.answer(program) == 1
+        assert computer.answer("import os\npyboinc_return_output(os.listdir('.'))") == ["in"]
+    finally:
+        computer.close()
+    (aside,) = tmp_path.glob("slot.spoilt-*")
+    subprocess.run(["rm", "-r", str(aside)], check=True)
 
 
 @pytest.mark.parametrize("spoil", ["os.symlink('/dev/full', 'in')", "os.mkdir('in')"])

@@ -262,3 +262,24 @@ def test_the_memory_of_what_is_gone_is_nothing() -> None:
     assert processes.resident(child.pid) == 0
     assert children(child.pid) == []
     assert processes.resident(os.getpid()) > 0
+
+
+def test_a_process_can_watch_its_parent(tmp_path: Path, signpost: Signpost) -> None:
+    """Processes: without a parent-death signal a slave looks for its parent, and ends with it."""
+    child = f"""
+import os, sys, signal
+sys.path[:] = {sys.path!r}
+from pyboinc.backends.local import processes
+os.setpgid(0, 0)
+parent = os.getppid()
+if os.fork() == 0:
+    signal.pause()
+processes.watch(parent, 0.01)
+open({signpost.path!r}, "w").write(f"{{os.getpid()}} {{processes.children(os.getpid())[0]}}\\n")
+signal.pause()
+"""
+    parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        pids = signpost.numbers()
+        process.kill()
+        await_end(*pids)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 HELD = 20
 """A slave's descriptor of its lifeline; all between it and stderr is the server's."""
 
-ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else signal.SIGTERM
+ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else 0
 """The signal that tells of the keeper's death: one that no program sends or minds."""
 
 
@@ -56,6 +56,8 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
             pass
     if isolation == "fork" and processes.threads() > 1:
         isolation = "spawn"
+    if isolation == "spawn" and not processes.LINUX:
+        processes.watch(os.getppid())
     start = _Forking() if isolation == "fork" else _Spawning()
     os.write(ends, marshal.dumps(isolation))
     while order := os.read(orders, 1 << 16):
@@ -72,16 +74,16 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
 
 def _end_with_keeper() -> None:
     """When the keeper dies, kill what runs here and end; a slave leaves the signal alone."""
-    server = os.getpid()
+    server, keeper = os.getpid(), os.getppid()
 
-    def orphaned(number: int, frame: object) -> None:
+    def orphaned(number: int = 0, frame: object = None) -> None:
         if os.getpid() == server:
             processes.kill_children()
             os._exit(1)
 
-    keeper = os.getppid()
-    signal.signal(ORPHANED, orphaned)
-    processes.die_with(keeper, ORPHANED)
+    if processes.LINUX:
+        signal.signal(ORPHANED, orphaned)
+        processes.die_with(keeper, ORPHANED)
 
 
 def _clear_up() -> None:
@@ -186,6 +188,8 @@ def spawned(arguments: list[str]) -> int:
     """Run the slave of which *arguments* tell in this fresh interpreter; return its status."""
     server, slot, directory, name, max_output, fault, salt = arguments
     processes.die_with(int(server), signal.SIGKILL)
+    if not processes.LINUX:
+        processes.watch(int(server))
     program = Program(directory, name)
     program.install()
     instance = slave.Instance(slot, program.classes)

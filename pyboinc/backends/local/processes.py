@@ -18,6 +18,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from struct import Struct
 
 TYPE_CHECKING = False
@@ -81,6 +82,22 @@ def offer_to_oom_killer() -> None:
             file.write("500")
     except OSError:
         pass  # no /proc, or this process is to be killed even earlier
+
+
+def watch(parent: int, period: float = 1.0) -> None:
+    """Kill this process's group when the process *parent*, this one's parent, is gone.
+
+    A thread looks every *period* seconds: for systems without a parent-death signal.  Not
+    for a process that forks.
+    """
+    import threading
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(period)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 class Lifeline:

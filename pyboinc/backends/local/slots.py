@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from pyboinc.slave import INPUT, OUTPUT, TOO_BIG
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STDERR = "stderr.txt"
 
@@ -37,7 +42,22 @@ class Slot:
         self._stderr = -1
 
     def prepare(self, data: bytes) -> None:
-        """Enter the slot, empty it and write the input *data*; raises ``OSError``."""
+        """Enter the slot, empty it and write the input *data*; raises ``OSError``.
+
+        A slot that can not be emptied, whatever a slave has made of it, is set aside.
+        """
+        try:
+            self._empty(data)
+        except (OSError, RecursionError):
+            os.rename(self.path, f"{self.path}.spoilt-{time.time_ns()}")
+            self._empty(data)
+        try:
+            _overwrite(INPUT, data)
+        except OSError:  # a slave made something else of it
+            _remove(INPUT)
+            _overwrite(INPUT, data)
+
+    def _empty(self, data: bytes) -> None:
         try:
             names = self._enter()
         except PermissionError:  # a slave has taken it away
@@ -49,11 +69,6 @@ class Slot:
         for name in names:
             if name in _STALE or (name != INPUT and not keep):
                 _remove(name)
-        try:
-            _overwrite(INPUT, data)
-        except OSError:  # a slave made something else of it
-            _remove(INPUT)
-            _overwrite(INPUT, data)
 
     def _enter(self) -> list[str]:
         try:
@@ -131,17 +146,19 @@ def _remove(path: str) -> None:
             raise
     import shutil
 
-    _open_up(path)
+    for directory in _directories(path):
+        os.chmod(directory, 0o700)  # a slave may have taken its own permissions away
     shutil.rmtree(path)
 
 
-def _open_up(directory: str) -> None:
-    """Give back the permissions that a slave took away from its own directories."""
-    os.chmod(directory, 0o700)
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _open_up(entry.path)
+def _directories(path: str) -> Iterator[str]:
+    """Give *path* and all directories below it; each may be changed before it is entered."""
+    found = [path]
+    while found:
+        directory = found.pop()
+        yield directory
+        with os.scandir(directory) as entries:
+            found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _overwrite(path: str, data: bytes) -> None:
@@ -164,16 +181,23 @@ def _overwrite(path: str, data: bytes) -> None:
 
 
 def _blocks(directory: str) -> int:
+    """Return the 512-byte blocks of all that is in *directory*, as far as one may look."""
     total = 0
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                try:
-                    total += entry.stat(follow_symlinks=False).st_blocks
-                except FileNotFoundError:
-                    continue  # removed in this moment
-                if entry.is_dir(follow_symlinks=False):
-                    total += _blocks(entry.path)
-    except (FileNotFoundError, PermissionError):
-        pass
+    found = [directory]
+    while found:
+        try:
+            with os.scandir(found.pop()) as entries:
+                for entry in entries:
+                    total += _blocks_of(entry)
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append(entry.path)
+        except OSError:
+            continue  # removed in this moment, or the slave took it away
     return total
+
+
+def _blocks_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks
+    except FileNotFoundError:
+        return 0
