@@ -93,6 +93,17 @@ def test_a_missing_input_says_what_to_do(slot: Path) -> None:
         pyboinc.pyboinc_get_input()
 
 
+def test_files_are_read_and_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slave: large files, files of unknown length and writes cut short lose nothing."""
+    data = bytes(range(256)) * 1000
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:70_000]))
+    slave.write(str(tmp_path / "large"), data)
+    assert slave.read(str(tmp_path / "large")) == data
+    monkeypatch.setattr(slave, "_AT_ONCE", 16)
+    assert slave.read("/proc/self/cmdline") == Path("/proc/self/cmdline").read_bytes()
+
+
 # -- checkpoints and progress
 
 

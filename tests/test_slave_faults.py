@@ -14,8 +14,12 @@ from typing import Any
 import numpy
 import pytest
 
-from pyboinc import codec
+from pyboinc import codec, slave, slave_runner
+from pyboinc.backends.local import slave_faults
 from pyboinc.backends.local.slave_faults import wrong
+from pyboinc.slave_program import Program
+
+PROGRAM = Program("/missing", "app_slave.py")
 
 SALTS = [*range(40), 256, 257, 65536, 2**40 + 1, -1, -2]
 
@@ -149,3 +153,55 @@ def test_cycles_end() -> None:
     changed = wrong(value, 0)
     assert changed[0] != 1
     assert changed[1] is changed
+
+
+class Struck(Exception):
+    """The fault has struck."""
+
+
+@pytest.mark.parametrize("status", [0, 3])
+@pytest.mark.parametrize("fault", ["crash", "hang", "error"])
+@pytest.mark.parametrize("reads", [True, False])
+def test_every_slave_is_struck(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    fault: str,
+    reads: bool,
+) -> None:
+    """Faults: a fault strikes when the input is read, else at the end, but for one that failed."""
+
+    def strike(salt: int) -> None:
+        raise Struck
+
+    def run(program: Any) -> int:
+        received = slave.current().received
+        assert received is not None
+        if reads:
+            received()
+        return status
+
+    monkeypatch.setattr(slave, "_instance", slave.Instance("/slot", slave.Classes([])))
+    monkeypatch.setattr(slave_runner, "run", run)
+    for name in ("crash", "hang", "error"):
+        monkeypatch.setattr(slave_faults, name, strike)
+    if reads or (status == 0 and fault != "error"):
+        with pytest.raises(Struck):
+            slave_faults.run(PROGRAM, fault, 0)
+    else:
+        assert slave_faults.run(PROGRAM, fault, 0) == (status or 1)
+        assert ("injected error" in capsys.readouterr().err) == (status == 0)
+
+
+def test_some_faults_strike_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults: for every other pair of salts a crash comes before the program's first line."""
+
+    def crash(salt: int) -> None:
+        raise Struck
+
+    monkeypatch.setattr(slave, "_instance", slave.Instance("/slot", slave.Classes([])))
+    monkeypatch.setattr(slave_faults, "crash", crash)
+    monkeypatch.setattr(slave_runner, "run", lambda program: 3)
+    with pytest.raises(Struck):
+        slave_faults.run(PROGRAM, "crash", 2)
+    assert slave_faults.run(PROGRAM, "crash", 1) == 3

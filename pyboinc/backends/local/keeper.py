@@ -49,6 +49,9 @@ SAMPLE = 0.1
 SAMPLING_SHARE = 20
 """How many times longer than one look at memory and disk the time to the next one is."""
 
+FAREWELL = 1.0
+"""Seconds that a fork server without a slave has to end by itself."""
+
 FLOOD = 1 << 24
 """Bytes of stderr after which a slave is ended."""
 
@@ -155,6 +158,9 @@ class Keeper:
                 self._watch(self.current)
             elif self.ready and self.queue and not self.closing:
                 self._begin(self.queue.pop(0))
+        os.close(self.orders)
+        if self.current is None:
+            select.select([self.ends], [], [], FAREWELL)  # the fork server ends by itself
         processes.kill_children(self.server)
 
     def _patience(self) -> float:
