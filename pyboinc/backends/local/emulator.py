@@ -76,7 +76,7 @@ class Emulator:
         self._max_output = max_output
         self._clock_start = max(store.clock(), time.time()) - time.monotonic()
         self._rows: dict[int, Rows] = {}
-        self._queue = list(store.unsent(batch))
+        self._queue = store.unsent(batch)
         heapq.heapify(self._queue)
         self._changed: dict[int, Rows] = {}
         self._changed_results: dict[tuple[int, int], Rows] = {}

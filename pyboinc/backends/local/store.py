@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from pyboinc.backends import Attempt
 from pyboinc.errors import BackendError, DirectoryDamaged
@@ -139,21 +140,26 @@ class Store:
             "backup, or remove the batch with pyboinc clean"
         )
 
+    def _ask(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """Do *query* and return its rows; what goes wrong is explained."""
+        try:
+            return self._database.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
     def batch(self, token: str, known: int | None = None) -> int:
         """Return the ID of the batch of this token; begin it if there is none.
 
         *known* is the ID that it had in a database that is lost: outcomes have its name.
         """
         query = "select id from batch where token = ?"
-        found = self._database.execute(query, (token,)).fetchone()
-        if found is None:
-            self._database.execute("insert into batch values (?, ?)", (known, token))
-            found = self._database.execute(query, (token,)).fetchone()
-        return int(found[0])
+        if not self._ask(query, (token,)):
+            self._ask("insert into batch values (?, ?)", (known, token))
+        return int(self._ask(query, (token,))[0][0])
 
     def clock(self) -> float:
         """Return the project's time at the last commit (s), 0 if there was none."""
-        return float(self._database.execute("select clock from project").fetchone()[0])
+        return float(self._ask("select clock from project")[0][0])
 
     def write(
         self, rows: Iterable[Rows], turns: Iterable[tuple[Rows, Result]], clock: float
@@ -170,7 +176,7 @@ class Store:
 
     def existing(self, batch: int, first: int, last: int) -> set[int]:
         """Return which sequence numbers first <= n < last have a workunit already."""
-        found = self._database.execute(
+        found = self._ask(
             "select sequence from workunit where id >= ? and id < ?",
             (workunit_id(batch, first), workunit_id(batch, last)),
         )
@@ -180,20 +186,20 @@ class Store:
         """Return the workunits of these IDs with their results."""
         where = f"({','.join(map(str, ids))})"
         found: dict[int, Rows] = {}
-        for row in self._database.execute(f"{_GET_WORKUNIT} where id in {where}"):
+        for row in self._ask(f"{_GET_WORKUNIT} where id in {where}"):
             split = len(_WORKUNIT_COLUMNS)
             found[row[0]] = Rows(Workunit(*row[:split]), (), Details(*row[split:]), {})
         results = f"{_GET_RESULT} where workunit in {where} order by workunit, instance"
         split = len(_RESULT_COLUMNS)
-        for row in self._database.execute(results):
+        for row in self._ask(results):
             owner = found[row[0]]
             owner.results += (Result(row[0], owner.workunit.name, *row[1:split]),)
             owner.turns[row[1]] = Turn(*row[split:])
         return [found[one] for one in ids if one in found]
 
-    def unsent(self, batch: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (minus priority, sequence, instance, workunit ID) of every unsent result."""
-        return self._database.execute(
+    def unsent(self, batch: int) -> list[tuple[int, int, int, int]]:
+        """Return (minus priority, sequence, instance, workunit ID) of every unsent result."""
+        return self._ask(
             "select -w.priority, w.sequence, r.instance, w.id from result r join workunit w "
             "on w.id = r.workunit where r.server_state = ? and w.batch = ?",
             (int(ServerState.UNSENT), batch),
@@ -201,7 +207,7 @@ class Store:
 
     def in_progress(self, batch: int) -> list[int]:
         """Return the IDs of workunits that a stopped server left with an instance running."""
-        found = self._database.execute(
+        found = self._ask(
             "select distinct w.id from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and r.server_state = ? order by w.id",
             (batch, int(ServerState.IN_PROGRESS)),
@@ -210,7 +216,7 @@ class Store:
 
     def unfinished(self, batch: int) -> list[int]:
         """Return the IDs of workunits with neither a canonical result nor an error mask."""
-        found = self._database.execute(
+        found = self._ask(
             "select id from workunit where batch = ? and canonical_instance is null "
             "and error_mask = 0 order by id",
             (batch,),
@@ -219,7 +225,7 @@ class Store:
 
     def decided(self, batch: int) -> list[tuple[int, bool]]:
         """Return the number in the batch of each assimilated workunit, and whether it is good."""
-        found = self._database.execute(
+        found = self._ask(
             "select sequence, canonical_instance is not null from workunit "
             "where batch = ? and assimilate_state = ? order by sequence",
             (batch, int(AssimilateState.DONE)),
@@ -228,31 +234,31 @@ class Store:
 
     def totals(self, batch: int) -> tuple[int, int, int, int]:
         """Return how many workunits there are, are good, have failed, and the retries."""
-        total, done, failed = self._database.execute(
+        total, done, failed = self._ask(
             "select count(*), count(canonical_instance), "
             "coalesce(sum(canonical_instance is null and error_mask != 0), 0) "
             "from workunit where batch = ?",
             (batch,),
-        ).fetchone()
-        (retries,) = self._database.execute(
+        )[0]
+        (retries,) = self._ask(
             "select count(*) from result r join workunit w on w.id = r.workunit "
             "where w.batch = ? and r.instance >= w.min_quorum",
             (batch,),
-        ).fetchone()
+        )[0]
         return total, done, failed, retries
 
     def running(self, batch: int) -> int:
         """Return how many workunits have an instance in progress."""
-        (running,) = self._database.execute(
+        (running,) = self._ask(
             "select count(distinct w.id) from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and r.server_state = ? and w.canonical_instance is null",
             (batch, int(ServerState.IN_PROGRESS)),
-        ).fetchone()
+        )[0]
         return int(running)
 
     def retried(self, batch: int) -> list[int]:
         """Return the IDs of workunits that are not given up and had an instance fail."""
-        found = self._database.execute(
+        found = self._ask(
             "select distinct w.id from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and w.error_mask = 0 "
             "and (r.outcome not in (?, ?, ?) or r.validate_state = ?) order by w.id",
@@ -268,7 +274,7 @@ class Store:
 
     def set_bundle(self, batch: int, slave: str, bundle: str) -> None:
         """Let the workunits of *slave* run another archive from now on."""
-        self._database.execute(
+        self._ask(
             "update workunit set bundle = ? where batch = ? and slave = ? and bundle != ?",
             (bundle, batch, slave, bundle),
         )
