@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
 
 from pyboinc import disk
 from pyboinc.faults import FaultPlan, Kind
@@ -21,17 +22,17 @@ WRITING = frozenset({"make directory", "write", "append", "fsync"})
 
 
 class Mishaps:
-    """Strikes as *plan* says at the steps of start number *start*, before what was there."""
+    """Strikes as *plan* says at the steps of start number *start*; first comes *before*."""
 
-    def __init__(self, plan: FaultPlan, start: int) -> None:
+    def __init__(self, plan: FaultPlan, start: int, before: Callable[[str, str], None]) -> None:
+        self.before = before
         self._plan = plan
         self._start = start
         self._step = 0
-        self._before = disk.before_step
 
     def __call__(self, step: str, subject: str) -> None:
         """Count a step, and strike if it is its turn."""
-        self._before(step, subject)
+        self.before(step, subject)
         self._step += 1
         if self._plan.strikes(Kind.MASTER_KILLED, self._start, self._step):
             say(f"pyboinc: killed before step {step!r} (--fault master_killed)")
@@ -42,6 +43,9 @@ class Mishaps:
 
 
 def install(plan: FaultPlan, start: int) -> None:
-    """Let the mishaps of *plan* strike this process from now on, if it has any."""
-    if plan.kinds & {Kind.MASTER_KILLED, Kind.DISK_FULL}:
-        disk.before_step = Mishaps(plan, start)
+    """Let the mishaps of *plan*, and of no other, strike this process from now on."""
+    before = disk.before_step
+    if isinstance(before, Mishaps):
+        before = before.before
+    wanted = plan.kinds & {Kind.MASTER_KILLED, Kind.DISK_FULL}
+    disk.before_step = Mishaps(plan, start, before) if wanted else before
