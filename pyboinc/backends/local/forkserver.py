@@ -7,7 +7,7 @@ the keeper's, which never forks again.  It is warm: it has imported the slave ha
 library and what was to be preloaded, and has everything ready that is the same for all
 jobs of a program: compiled modules, their empty module objects, an empty ``__main__``.
 
-What a slave then does before the user's program: a session of its own, the lifeline,
+What a slave then does before the user's program: a process group of its own, the lifeline,
 closing what is not its own.  Orders come through one pipe; slaves' process numbers and
 their ends go back through two others.
 """
@@ -136,7 +136,7 @@ class _Forking:
         """Turn this forked process into a slave."""
         status = 1
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             processes.tie(HELD)
             os.closerange(3, HELD)
             processes.use_all_cpus()
