@@ -13,9 +13,9 @@ from typing import Any
 
 from pyboinc import bundle, codec
 from pyboinc.classes import Classes
+from pyboinc.config.limits import checked
 from pyboinc.errors import ReplayMismatch
 from pyboinc.jobdir import JobDirectory
-from pyboinc.limits import checked
 from pyboinc.records import SpooledCall
 
 

@@ -11,8 +11,8 @@ from pyboinc import __version__, bundle
 from pyboinc.backends import Backend, find_backend
 from pyboinc.calls import Calls
 from pyboinc.config import Settings
-from pyboinc.draws import new_seed
 from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, PyboincError
+from pyboinc.faults.draws import new_seed
 from pyboinc.jobdir import JobDirectory, RunRecord
 from pyboinc.stderr import say
 

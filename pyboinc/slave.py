@@ -19,7 +19,7 @@ import sys
 import time
 
 from pyboinc import codec
-from pyboinc.codec_shapes import Refused, shape_of
+from pyboinc.codec.shapes import Refused, shape_of
 from pyboinc.errors import RejectedResult, SlaveError
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the module typing takes longer to import than all of this
     from typing import Any
 
     from pyboinc.boinc_api import Task
-    from pyboinc.codec_shapes import Shape
+    from pyboinc.codec.shapes import Shape
 
 INPUT = "in"
 OUTPUT = "out"

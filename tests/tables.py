@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyboinc.settings import SETTINGS, Setting
-from pyboinc.values import text_of
+from pyboinc.config.settings import SETTINGS, Setting
+from pyboinc.config.values import text_of
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
 BEGIN, END = "<!-- the settings begin -->\n", "<!-- the settings end -->\n"

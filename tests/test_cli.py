@@ -13,8 +13,8 @@ from cli_apps import python, typed, verb
 
 import pyboinc
 from pyboinc import cli, config
+from pyboinc.config.settings import SETTINGS
 from pyboinc.errors import ConfigurationError, DirectoryBusy, Interrupted, PyboincError
-from pyboinc.settings import SETTINGS
 
 
 def test_version() -> None:

@@ -17,7 +17,7 @@ from pyboinc import disk
 from pyboinc.cli import findings
 from pyboinc.cli.findings import Finding
 from pyboinc.cli.init import template
-from pyboinc.settings import cores
+from pyboinc.config.settings import cores
 
 
 def bad(found: Iterable[Finding]) -> list[Finding]:

@@ -14,7 +14,7 @@ from cli_apps import make_app, master_at_work, python, typed, verb
 
 from pyboinc import config
 from pyboinc.cli import init
-from pyboinc.settings import SETTINGS
+from pyboinc.config.settings import SETTINGS
 
 # init
 

@@ -23,10 +23,19 @@ import numpy as np
 import pytest
 from codec_types import Node, Plain, Slots
 
-from pyboinc import codec, codec_explain, codec_numpy
-from pyboinc.codec import Budget, EncodeError, Registry, RejectedResult, decode, encode
-from pyboinc.codec_builtins import VALUE_TYPES
-from pyboinc.codec_shapes import Refused
+from pyboinc import codec
+from pyboinc.codec import (
+    Budget,
+    EncodeError,
+    Registry,
+    RejectedResult,
+    arrays,
+    decode,
+    encode,
+    explain,
+)
+from pyboinc.codec.shapes import Refused
+from pyboinc.codec.standard import VALUE_TYPES
 
 CLASSES = Registry.from_modules([codec_types])
 VALUES = {
@@ -197,7 +206,7 @@ def test_newer_numpys_orders_are_read(order: str) -> None:
     axes = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
     base = np.ascontiguousarray(value.transpose(axes))
     back = tuple(axes.index(axis) for axis in range(value.ndim))
-    token = codec_numpy.CONSTRUCTORS["numpy._core.numeric", "_frombuffer"]
+    token = arrays.CONSTRUCTORS["numpy._core.numeric", "_frombuffer"]
 
     made = token.call(loader(), (base.tobytes(), base.dtype, base.shape, "K", back))
 
@@ -207,7 +216,7 @@ def test_newer_numpys_orders_are_read(order: str) -> None:
 def test_without_numpy_arrays_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slave without numpy: an array is refused, and the message says what is missing."""
     without = [pickle.dumps(value, 4) for value in (np.arange(3), np.float64(1), np.dtype("f4"))]
-    monkeypatch.setattr(codec_numpy, "_numpy", None)
+    monkeypatch.setattr(arrays, "_numpy", None)
     monkeypatch.setitem(sys.modules, "numpy", None)
 
     for data in without:
@@ -217,7 +226,7 @@ def test_without_numpy_arrays_are_refused_in_words(monkeypatch: pytest.MonkeyPat
 
 def loader() -> Any:
     """A loader with nothing to load, for what is called by hand."""
-    from pyboinc.codec_loader import Loader
+    from pyboinc.codec.loader import Loader
 
     return Loader(b"", CLASSES, Budget())
 
@@ -449,7 +458,7 @@ def test_a_value_of_very_many_objects_is_refused_without_a_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Messages: the search for the path ends somewhere, and the reason is given all the same."""
-    monkeypatch.setattr(codec_explain, "_MOST_OBJECTS", 100)
+    monkeypatch.setattr(explain, "_MOST_OBJECTS", 100)
 
     with pytest.raises(EncodeError, match="input: cannot pickle 'module' object"):
         encode([Plain(n) for n in range(100)] + [Plain(math)])

@@ -21,7 +21,7 @@ import pytest
 from codec_hostile import PAYLOADS, pickled
 
 from pyboinc.codec import Budget, Registry, RejectedResult, decode
-from pyboinc.codec_inspect import ROWS, TABLES
+from pyboinc.codec.inspection import ROWS, TABLES
 
 CLASSES = Registry.from_modules([codec_traps, codec_types])
 GROUPS = sorted({label.partition(":")[0] for label in PAYLOADS})

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyboinc.codec import Budget, Registry, RejectedResult, decode, encode
-from pyboinc.codec_loader import Loader
-from pyboinc.codec_plain import plain_object
+from pyboinc.codec.loader import Loader
+from pyboinc.codec.plain import plain_object
 
 CLASSES = Registry.from_modules([codec_types, codec_traps])
 WIDE = Budget()

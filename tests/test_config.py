@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboinc import config, settings
-from pyboinc.config import Settings, as_argv, load, split_argv
+from pyboinc import config
+from pyboinc.config import Settings, as_argv, load, settings, split_argv
+from pyboinc.config.limits import READERS, Limits
+from pyboinc.config.settings import BY_NAME, SETTINGS, Setting
+from pyboinc.config.values import text_of
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import Kind
-from pyboinc.latency import Latency
-from pyboinc.limits import READERS, Limits
-from pyboinc.settings import BY_NAME, SETTINGS, Setting
-from pyboinc.values import text_of
+from pyboinc.faults.latency import Latency
 
 NOWHERE = Path("/nowhere")
 

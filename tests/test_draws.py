@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboinc import draws
+from pyboinc.faults import draws
 
 PARTS = st.integers() | st.text()
 

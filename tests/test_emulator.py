@@ -19,8 +19,8 @@ from pyboinc.backends.local.emulator import Emulator, failure_of
 from pyboinc.backends.local.store import Rows, Store, Turn, workunit_id
 from pyboinc.backends.local.uploads import Uploads
 from pyboinc.classes import Classes
+from pyboinc.config.limits import Limits
 from pyboinc.errors import BackendError, DirectoryDamaged
-from pyboinc.limits import Limits
 from pyboinc.project import ClientState, Outcome, Report, ServerState, ValidateState
 from pyboinc.records import SpooledCall
 

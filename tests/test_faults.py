@@ -23,7 +23,7 @@ from pyboinc.faults import (
     format_faults,
     parse_faults,
 )
-from pyboinc.garbage import EVIDENCE, VARIANTS, garbage, hostile_samples, variant
+from pyboinc.faults.garbage import EVIDENCE, VARIANTS, garbage, hostile_samples, variant
 
 # At most 1 in all, whatever the kinds: there are eight ending ones.
 SMALL = st.dictionaries(st.sampled_from(list(Kind)), st.floats(1e-9, 0.12))

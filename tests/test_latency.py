@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboinc.draws import uniform
 from pyboinc.errors import ConfigurationError
-from pyboinc.latency import LONGEST, Latency
+from pyboinc.faults.draws import uniform
+from pyboinc.faults.latency import LONGEST, Latency
 
 SECONDS = st.floats(0, LONGEST)
 POSITIVE = st.floats(1e-3, 1e6)

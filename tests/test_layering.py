@@ -27,10 +27,10 @@ PARTS = {
     "project": ["project", "project.*"],
     "jobdir": ["jobdir", "records", "disk", "stderr"],
     "bundle": ["bundle", "discovery", "classes"],
-    "config": ["config", "settings", "values", "limits"],
-    "faults": ["faults", "garbage", "draws", "latency", "spelling"],
+    "config": ["config", "config.*"],
+    "faults": ["faults", "faults.*", "spelling"],
     "slave": ["slave", "slave_*", "boinc_api"],
-    "codec": ["codec", "codec_*"],
+    "codec": ["codec", "codec.*"],
     "errors": ["errors"],
     "names": [""],  # pyboinc itself: the public names, which it looks up when they are used
 }

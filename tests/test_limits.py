@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyboinc.config.limits import READERS, Limits, checked
 from pyboinc.errors import ConfigurationError
-from pyboinc.limits import READERS, Limits, checked
 
 LIMITS = st.builds(
     Limits,

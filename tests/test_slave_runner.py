@@ -340,10 +340,9 @@ def test_the_slave_half_runs_on_the_oldest_python(tmp_path: Path) -> None:
 
     (``tox -e lint`` and ``tox -e slave38`` look closer.)
     """
-    half = ["__init__.py", "boinc_api.py", "errors.py"]
-    half += [path.name for kind in ("slave*.py", "codec*.py") for path in PACKAGE.glob(kind)]
-    for name in half:
-        ast.parse((PACKAGE / name).read_text(), feature_version=(3, 8))
+    kinds = ("__init__.py", "boinc_api.py", "errors.py", "slave*.py", "codec/*.py")
+    for path in [path for kind in kinds for path in PACKAGE.glob(kind)]:
+        ast.parse(path.read_text(), feature_version=(3, 8))
     oldest = shutil.which("python3.8")
     # What pyenv puts on the path may be there and yet start nothing.
     if oldest and subprocess.run([oldest, "-c", ""], capture_output=True).returncode == 0:

@@ -10,8 +10,8 @@ import pytest
 from tables import DOCUMENT, with_table
 
 from pyboinc.config import load
+from pyboinc.config.limits import Limits
 from pyboinc.faults import ACCOMPANYING, ENDING, MIX, SURROUNDING, Kind
-from pyboinc.limits import Limits
 
 FAULTS = (DOCUMENT.parent / "faults.md").read_text(encoding="utf-8")
 

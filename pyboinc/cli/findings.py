@@ -24,10 +24,10 @@ from typing import NamedTuple
 from pyboinc import bundle, config, disk
 from pyboinc.cli.batch import Batch
 from pyboinc.cli.init import ANSWER, PROGRAMS, template
+from pyboinc.config.settings import cores
 from pyboinc.discovery import Discovery
 from pyboinc.errors import PyboincError
 from pyboinc.opening import digests
-from pyboinc.settings import cores
 
 NETWORK = ("nfs", "cifs", "smb", "afs", "9p", "fuse.sshfs", "lustre", "gluster", "ceph", "gpfs")
 """How the names of file systems begin that several computers may share."""

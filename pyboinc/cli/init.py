@@ -13,9 +13,9 @@ import click
 
 from pyboinc import disk
 from pyboinc.config import FILE_NAME
+from pyboinc.config.settings import SETTINGS, Setting
+from pyboinc.config.values import text_of
 from pyboinc.errors import ConfigurationError
-from pyboinc.settings import SETTINGS, Setting
-from pyboinc.values import text_of
 
 PROGRAMS = ("app_types.py", "app_master.py", "app_slave.py")
 ANSWER = "The answer is 328350"

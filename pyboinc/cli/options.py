@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pyboinc.settings import SETTINGS, Setting
+from pyboinc.config.settings import SETTINGS, Setting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -91,8 +91,8 @@ def output(slot: Path) -> str:
 @pytest.mark.parametrize(
     "name",
     sorted(
-        path.stem
-        for pattern in ("slave*.py", "boinc_api.py", "codec*.py", "errors.py")
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        for pattern in ("slave*.py", "boinc_api.py", "codec/*.py", "errors.py")
         for path in PACKAGE.glob(pattern)
     ),
 )

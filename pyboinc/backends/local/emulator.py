@@ -20,9 +20,9 @@ from pyboinc.backends import Failure, failure_to_bytes
 from pyboinc.backends.local.store import Details, Rows, Store, Turn, attempts, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
 from pyboinc.classes import Classes
+from pyboinc.config.limits import Limits
 from pyboinc.disk import reach
 from pyboinc.errors import RejectedResult
-from pyboinc.limits import Limits
 from pyboinc.project import (
     ErrorMask,
     Output,

@@ -10,10 +10,10 @@ import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pyboinc.draws import uniforms
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import FaultPlan, Kind
-from pyboinc.latency import Latency
+from pyboinc.faults.draws import uniforms
+from pyboinc.faults.latency import Latency
 
 FAULT_DELAY = 0.25
 """Seconds after which an injected missing answer counts as a missed deadline, on average.

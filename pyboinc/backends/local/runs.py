@@ -23,7 +23,7 @@ from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
 from pyboinc.errors import BackendError, RejectedResult
 from pyboinc.faults import FaultPlan, Kind
-from pyboinc.garbage import garbage
+from pyboinc.faults.garbage import garbage
 from pyboinc.project import ClientState, Report, Result
 from pyboinc.records import input_of
 

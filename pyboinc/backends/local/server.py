@@ -34,11 +34,11 @@ from pyboinc.backends.local.store import Store
 from pyboinc.backends.local.uploads import Uploads
 from pyboinc.backends.local.workers import Isolation
 from pyboinc.classes import Classes
+from pyboinc.config.limits import Limits
 from pyboinc.disk import AppendLog
 from pyboinc.errors import PyboincError
 from pyboinc.faults import FaultPlan, parse_faults
-from pyboinc.latency import Latency
-from pyboinc.limits import Limits
+from pyboinc.faults.latency import Latency
 from pyboinc.records import calls_from
 
 _BETWEEN_COMMITS = 0.01

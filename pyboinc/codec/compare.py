@@ -16,11 +16,11 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from struct import pack
 from typing import TYPE_CHECKING, Any, Dict, Hashable, List, Tuple
 
-from pyboinc.codec_builtins import VALUE_TYPES
-from pyboinc.codec_shapes import Container, Enumeration, Scalar, Shape, Tuple_
+from pyboinc.codec.shapes import Container, Enumeration, Scalar, Shape, Tuple_
+from pyboinc.codec.standard import VALUE_TYPES
 
 if TYPE_CHECKING:
-    from pyboinc.codec_registry import Registry
+    from pyboinc.codec.registry import Registry
 
 # One object: what never changes, what it holds in order, and without order in pairs.
 Node = Tuple[Hashable, List[Any], List[Tuple[Any, Any]]]
@@ -110,7 +110,7 @@ def _exact(item: Any) -> Any:
     if kind in (int, str, bytes, bool, type(None)):
         return item
     if kind.__module__.partition(".")[0] == "numpy":
-        from pyboinc.codec_numpy import exact
+        from pyboinc.codec.arrays import exact
 
         return exact(item)
     return repr(item)

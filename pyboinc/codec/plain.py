@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from struct import Struct, error
 
-from pyboinc.codec_builtins import CONSTANTS, CONSTRUCTORS
+from pyboinc.codec.standard import CONSTANTS, CONSTRUCTORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, Optional
 
-    from pyboinc.codec_loader import Budget
-    from pyboinc.codec_registry import Registry
+    from pyboinc.codec.loader import Budget
+    from pyboinc.codec.registry import Registry
 
 _START = b"\x80\x04\x95"  # PROTO 4, FRAME
 _FRAMED = 11  # bytes before the frame's content

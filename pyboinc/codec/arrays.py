@@ -11,15 +11,15 @@ This file travels to volunteers: Python 3.8, and numpy if there is any.
 
 from __future__ import annotations
 
-from pyboinc.codec_builtins import VALUE_TYPES, Constructor, Pending, expect
-from pyboinc.codec_classes import shown
-from pyboinc.codec_shapes import Refusal
+from pyboinc.codec.classes import shown
+from pyboinc.codec.shapes import Refusal
+from pyboinc.codec.standard import VALUE_TYPES, Constructor, Pending, expect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Tuple
 
-    from pyboinc.codec_loader import Loader
+    from pyboinc.codec.loader import Loader
 
 _SIZES = {
     "b": (1,),

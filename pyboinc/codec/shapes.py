@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copyreg
 
-from pyboinc.codec_classes import (
+from pyboinc.codec.classes import (
     SCALARS,
     dataclass_fields,
     found,
@@ -40,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, Sequence, Tuple
 
-    from pyboinc.codec_loader import Loader
+    from pyboinc.codec.loader import Loader
 
 
 class Refusal(ValueError):

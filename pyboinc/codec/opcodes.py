@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from struct import Struct
 
-from pyboinc.codec_builtins import Constructor, NewUuid, Pending
-from pyboinc.codec_shapes import Container, Refusal, Shape
+from pyboinc.codec.shapes import Container, Refusal, Shape
+from pyboinc.codec.standard import Constructor, NewUuid, Pending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Callable, Dict, List, Tuple
 
-    from pyboinc.codec_loader import Loader
+    from pyboinc.codec.loader import Loader
 
     Opcode = Callable[[Loader, List[Any], int], int]
     Closer = Callable[[Loader, List[Any], List[Any]], None]

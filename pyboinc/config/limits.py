@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pyboinc.config.values import Reader, number, whole
 from pyboinc.errors import ConfigurationError
 from pyboinc.spelling import advice
-from pyboinc.values import Reader, number, whole
 
 #: What each limit may be.  The upper ends are far beyond any real job; they keep typing
 #: errors, and numbers that BOINC's database columns can not hold, from going on.

@@ -5,7 +5,7 @@ ones.  Both ask here what goes wrong with which instance, so that a failure rate
 the same in both, and the same seed breaks the same instances on every machine.
 
 What a fault is, what it does in each of those worlds and which BOINC outcome it leads to
-stands in ``docs/faults.md``.  How the draws are made: :mod:`pyboinc.draws`.
+stands in ``docs/faults.md``.  How the draws are made: :mod:`pyboinc.faults.draws`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
-from pyboinc.draws import uniform, uniforms
 from pyboinc.errors import ConfigurationError
-from pyboinc.garbage import garbage as garbage  # noqa: PLC0414  its other home, for backends
+from pyboinc.faults.draws import uniform, uniforms
 from pyboinc.spelling import advice
 
 

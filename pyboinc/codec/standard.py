@@ -14,14 +14,14 @@ This file travels to volunteers: standard library, Python 3.8.
 
 from __future__ import annotations
 
-from pyboinc.codec_classes import shown
-from pyboinc.codec_shapes import Enumeration, Refusal, Shape
+from pyboinc.codec.classes import shown
+from pyboinc.codec.shapes import Enumeration, Refusal, Shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Callable, Dict, Optional, Set, Tuple
 
-    from pyboinc.codec_loader import Loader
+    from pyboinc.codec.loader import Loader
 
     Call = Callable[[Loader, Tuple[Any, ...]], Any]
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 
-from pyboinc.codec_builtins import VALUE_TYPES, Constructor
-from pyboinc.codec_shapes import Refusal, Shape
+from pyboinc.codec.shapes import Refusal, Shape
+from pyboinc.codec.standard import VALUE_TYPES, Constructor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, Mapping, Set
 
-    from pyboinc.codec_loader import Budget
+    from pyboinc.codec.loader import Budget
 
 ROWS = (list, tuple, set, frozenset, deque)
 TABLES = (dict, OrderedDict, defaultdict, Counter)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from pyboinc.codec_classes import full_name
-from pyboinc.codec_shapes import Refused, Shape, shape_of
+from pyboinc.codec.classes import full_name
+from pyboinc.codec.shapes import Refused, Shape, shape_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from pyboinc import limits, values
-from pyboinc.latency import Latency
+from pyboinc.config import limits, values
+from pyboinc.faults.latency import Latency
 
 
 @dataclass(frozen=True, slots=True)

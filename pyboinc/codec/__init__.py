@@ -8,12 +8,12 @@ Users' programs write pickles because that is what Python has; `decode` reads th
 loader of its own, under a `Budget`, and knows only the classes in a `Registry`: those that
 the job's own modules define.  `docs/codec.md` says what may travel.
 
-    codec_loader      the loop over the opcodes, and the budget    codec_opcodes   the opcodes
-    codec_builtins    built-in and standard types, by value        codec_numpy     numpy's
-    codec_shapes      the user's classes, by value                 codec_classes   judged
-    codec_registry    which classes those are                      codec_inspect   the last look
-    codec_explain     the messages of EncodeError                  codec_compare   same_value
-    codec_plain       the most common pickle, read at a glance
+    loader        the loop over the opcodes, and the budget      opcodes      the opcodes
+    standard      built-in and standard types, by value          arrays       numpy's
+    shapes        the user's classes, by value                   classes      judged
+    registry      which classes those are                        inspection   the last look
+    explain       the messages of EncodeError                    compare      same_value
+    plain         the most common pickle, read at a glance
 
 All of them travel to volunteers: standard library, Python 3.8.
 """
@@ -25,9 +25,9 @@ try:  # the C pickler alone: `pickle` would import much that a slave never needs
 except ImportError:  # pragma: no cover - another Python than CPython
     from pickle import dumps
 
-from pyboinc.codec_loader import Budget, Loader
-from pyboinc.codec_plain import plain_object
-from pyboinc.codec_registry import OwnClasses, Registry
+from pyboinc.codec.loader import Budget, Loader
+from pyboinc.codec.plain import plain_object
+from pyboinc.codec.registry import OwnClasses, Registry
 from pyboinc.errors import EncodeError, RejectedResult
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def encode(
         if not _plainly_loads(value, len(data), classes, budget):
             Loader(data, classes, budget).load()
     except Exception as error:  # noqa: BLE001 - whatever the user's own classes raise
-        from pyboinc.codec_explain import explain
+        from pyboinc.codec.explain import explain
 
         path, reason = explain(value, what, classes, budget, error)
         raise EncodeError("%s: %s" % (path, reason), path) from None
@@ -91,7 +91,7 @@ def same_value(a: bytes, b: bytes, registry: Registry, budget: Budget = DEFAULT)
     """
     if a == b:
         return True
-    from pyboinc.codec_compare import equal
+    from pyboinc.codec.compare import equal
 
     return equal(decode(a, registry, budget), decode(b, registry, budget), registry)
 

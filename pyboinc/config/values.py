@@ -18,7 +18,7 @@ from typing import Any
 
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import Kind, check_probabilities, kind_named, parse_faults
-from pyboinc.latency import Latency
+from pyboinc.faults.latency import Latency
 
 Reader = Callable[[object], Any]
 

@@ -13,16 +13,16 @@ from pickle import dumps
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
-from pyboinc.codec_builtins import CONSTRUCTORS
-from pyboinc.codec_classes import full_name
-from pyboinc.codec_loader import Loader
-from pyboinc.codec_registry import foreign
-from pyboinc.codec_shapes import Refusal, Refused
+from pyboinc.codec.classes import full_name
+from pyboinc.codec.loader import Loader
+from pyboinc.codec.registry import foreign
+from pyboinc.codec.shapes import Refusal, Refused
+from pyboinc.codec.standard import CONSTRUCTORS
 from pyboinc.errors import RejectedResult
 
 if TYPE_CHECKING:
-    from pyboinc.codec_loader import Budget
-    from pyboinc.codec_registry import Registry
+    from pyboinc.codec.loader import Budget
+    from pyboinc.codec.registry import Registry
 
 _MOST_OBJECTS = 100_000  # a fault beyond these is reported without its path
 _LONGEST_PATH = 120  # characters

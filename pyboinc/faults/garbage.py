@@ -7,7 +7,7 @@ pickle.  The safe loader refuses every one of them; a test holds it to that.
 
 from __future__ import annotations
 
-from pyboinc.draws import words
+from pyboinc.faults.draws import words
 
 #: The file that the hostile bytes leave in the current directory if ever they are run.
 EVIDENCE = "pyboinc_hostile_bytes_were_run"

@@ -21,18 +21,18 @@ from __future__ import annotations
 from itertools import repeat
 from struct import Struct
 
-from pyboinc.codec_builtins import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
-from pyboinc.codec_classes import shown
-from pyboinc.codec_inspect import inspect
-from pyboinc.codec_opcodes import CLOSERS, OPCODES, REFUSED, setitems
-from pyboinc.codec_shapes import Instance, Refusal, Refused, Shape
+from pyboinc.codec.classes import shown
+from pyboinc.codec.inspection import inspect
+from pyboinc.codec.opcodes import CLOSERS, OPCODES, REFUSED, setitems
+from pyboinc.codec.shapes import Instance, Refusal, Refused, Shape
+from pyboinc.codec.standard import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
 from pyboinc.errors import RejectedResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from typing import Any, Dict, List, Set
 
-    from pyboinc.codec_registry import Registry
+    from pyboinc.codec.registry import Registry
 
 _FLOAT = Struct(">d")
 _CHEAP_KEYS = frozenset([str, bytes, bool, type(None)])
@@ -322,9 +322,9 @@ class Loader:
         if (module, name) in CONSTANTS:
             return CONSTANTS[module, name]
         if module.partition(".")[0] == "numpy":
-            from pyboinc import codec_numpy
+            from pyboinc.codec import arrays
 
-            known = codec_numpy.CONSTRUCTORS.get((module, name))
+            known = arrays.CONSTRUCTORS.get((module, name))
             if known is not None:
                 return known
         shape = self.registry.shape(module, name)

@@ -19,14 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pyboinc import limits
+from pyboinc.config import limits
+from pyboinc.config.limits import Limits
+from pyboinc.config.settings import BY_FLAG, BY_NAME, BY_VARIABLE, SETTINGS, Setting
+from pyboinc.config.values import text_of
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import FaultPlan, Kind, check_probabilities
-from pyboinc.latency import Latency
-from pyboinc.limits import Limits
-from pyboinc.settings import BY_FLAG, BY_NAME, BY_VARIABLE, SETTINGS, Setting
+from pyboinc.faults.latency import Latency
 from pyboinc.spelling import advice, nearest
-from pyboinc.values import text_of
 
 #: The file of settings in a job directory.
 FILE_NAME = "pyboinc.toml"
