@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
-.PHONY: demo test clean
+.PHONY: demo test sweep clean
 
 demo: .venv/installed                  ## sum of squares on emulated volunteers, three instances in ten failing
 	@rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
@@ -17,6 +17,10 @@ demo: .venv/installed                  ## sum of squares on emulated volunteers,
 test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
 	.venv/bin/python -m pip install --quiet "tox>=4.22"
 	.venv/bin/python -m tox run $(OLDEST:%=--discover %)
+
+sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
+	PYTHONPATH=tests .venv/bin/python -m sweep --record $(PARTS)
 
 .venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "PyBOINC needs Python 3.11 or newer; name it: make PYTHON=..."; exit 1; }
