@@ -2,7 +2,8 @@
 
     python -m sweep [--seed N] [--only PATTERN] [--record] [PART ...]
 
-With --record the counts are written into docs/guarantees.md, beside the promises they stand for.
+With --record the counts are written into docs/guarantees.md, beside the promises they stand for:
+a row for each count, with the commit it was made of.  Rows of parts that were not run stay.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PARTS = {
 """The parts, in their order, and what each tries."""
 
 BEGINS, ENDS = "<!-- the last full sweep begins -->\n", "<!-- the last full sweep ends -->\n"
+HEAD = ("| part | tried | number | failures | commit |", "| --- | --- | ---: | ---: | --- |")
 GUARANTEES = ROOT / "docs/guarantees.md"
 
 
@@ -41,28 +43,27 @@ def run(name: str, seed: int, only: str) -> tuple[Part, float]:
     return part, time.monotonic() - started
 
 
-def table(results: dict[str, tuple[Part, float]]) -> str:
-    """The counts of all parts as a table of Markdown."""
-    lines = ["| part | tried | number | failures |", "| --- | --- | ---: | ---: |"]
-    for name, (part, _) in results.items():
-        for count, number in part.counts.items():
-            lines.append(f"| {PARTS[name]} | {count} | {number:,} | {len(part.failures)} |")
-    return "\n".join(lines) + "\n"
+def rows(name: str, part: Part, made_of: str) -> list[str]:
+    """The rows of one part in the table of docs/guarantees.md."""
+    return [
+        f"| `{name}` | {count} | {number:,} | {len(part.failures)} | {made_of} |"
+        for count, number in part.counts.items()
+    ]
 
 
-def record(results: dict[str, tuple[Part, float]], seed: int, path: Path = GUARANTEES) -> None:
-    """Write the counts into docs/guarantees.md, with the commit that they were made of."""
+def record(name: str, part: Part, seed: int, path: Path = GUARANTEES) -> None:
+    """Write the counts of one part into docs/guarantees.md, in the place of its earlier ones."""
     head = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True, check=True)
-    text = path.read_text()
-    before, _, rest = text.partition(BEGINS)
-    _, _, after = rest.partition(ENDS)
-    minutes = sum(seconds for _, seconds in results.values()) / 60
-    said = (
-        f"Commit {commit.stdout.strip()}, {datetime.date.today()}, seed {seed}, "
-        f"{minutes:.0f} minutes:\n\n"
-    )
-    path.write_text(before + BEGINS + said + table(results) + ENDS + after)
+    made_of = f"{commit.stdout.strip()}, {datetime.date.today()}, seed {seed}"
+    before, _, rest = path.read_text().partition(BEGINS)
+    earlier, _, after = rest.partition(ENDS)
+    table: dict[str, list[str]] = {each: [] for each in PARTS}
+    for line in earlier.splitlines()[len(HEAD) :]:
+        table[line.split("`")[1]].append(line)
+    table[name] = rows(name, part, made_of)
+    lines = [*HEAD, *(line for kept in table.values() for line in kept)]
+    path.write_text(before + BEGINS + "\n".join(lines) + "\n" + ENDS + after)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,18 +77,20 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     print(f"seed {options.seed}")
-    results = {}
+    results: dict[str, Part] = {}
     for name in options.parts or PARTS:
-        results[name] = run(name, options.seed, options.only)
-        part, seconds = results[name]
+        part, seconds = run(name, options.seed, options.only)
+        results[name] = part
         counted = ", ".join(f"{number:,} {what}" for what, number in part.counts.items())
         print(f"{name}: {counted}: {len(part.failures)} failures, {seconds:.0f} s", flush=True)
         for failure in part.failures:
             print(f"  {failure}")
-    failures = sum(len(part.failures) for part, _ in results.values())
-    print(f"\n{table(results)}\n{failures} failures")
-    if options.record:
-        record(results, options.seed)
+        if options.record:
+            record(name, part, options.seed)
+    lines = [line for name, part in results.items() for line in rows(name, part, "now")]
+    print("", *HEAD, *lines, sep="\n")
+    failures = sum(len(part.failures) for part in results.values())
+    print(f"\n{failures} failures")
     return 1 if failures else 0
 
 
