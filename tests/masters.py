@@ -3,7 +3,7 @@
 A :class:`Place` is a job directory with a program in it; :meth:`Place.run` runs the program
 as a user would.  :func:`crash` makes it fail at one step of the protocol (see
 ``crash_hook/sitecustomize.py``).  :meth:`Place.check` is what must hold after any run that
-ended well, whatever happened before it.
+ended well, whatever happened before it (the invariants, see ``invariants.py``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import invariants
 
 from pyboinc.jobdir import JobDirectory
 
@@ -217,25 +219,33 @@ class Place:
             for number in found:
                 wait_for_end(number)
 
-    def check(self) -> None:
-        """Check what must hold after every run that ended well."""
-        self.wait_for_processes()
-        directory = self.directory()
-        try:
-            assert directory.record is not None
-            batch, calls = directory.record.batch, len(directory.spool)
-            order = [one.sequence for one in directory.journal.handled]
-            kinds = {one.sequence: one.kind for one in directory.journal.handled}
-        finally:
-            directory.close()
-        assert batch is not None
-        assert self.workunits(batch) == [f"{batch}_{number}" for number in range(calls)]
-        assert sorted(order) == list(range(calls))
-        assert self.names("new") == set()
-        assert self.names("old") == {f"{batch}_{number}.{kinds[number]}" for number in kinds}
-        assert (self / "pyboinc_checkpoint").read_text().splitlines()[0] == batch
-        assert self.temporaries() == []
-        assert self.names(".pyboinc/local/upload") == set()
+    def log(self) -> list[tuple[str, int]]:
+        """What the program's handler wrote into ``handled.log``: its process, and a job's number.
+
+        Empty if it writes none.
+        """
+        log = self / "handled.log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [(process, int(job)) for process, job in (line.split() for line in lines)]
+
+    def logged(self) -> list[list[int]]:
+        """The jobs that each run of the program handled, in their order, run by run."""
+        runs: dict[str, list[int]] = {}
+        for process, job in self.log():
+            runs.setdefault(process, []).append(job)
+        return list(runs.values())
+
+    def check(self, run: Run | None = None, expected: str | None = None) -> None:
+        """Check the invariants I1 to I11 after a run that ended well and printed *expected*."""
+        invariants.check(self, run, expected)
+
+    def check_again(self, expected: str) -> None:
+        """Check I12 as well, by running the program twice more; it prints *expected*."""
+        invariants.check_again(self, expected)
+
+    def check_at_rest(self) -> None:
+        """Check the invariants that hold at any instant, also just after a crash."""
+        invariants.check_at_rest(self)
 
 
 def finish(process: subprocess.Popen[str]) -> Run:

@@ -14,7 +14,6 @@ import random
 import re
 import shutil
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -59,16 +58,6 @@ if os.environ.get("PHASES") == "2":
 print("handled", sorted(handled), "answer", total)
 """
 """Four jobs, one of them called for by a handler; then, if it is told so, a phase of one more."""
-
-
-def logged(place: Place) -> list[list[int]]:
-    """The jobs that each run of the program handled, in their order, run by run."""
-    runs: dict[str, list[int]] = {}
-    log = place / "handled.log"
-    for line in log.read_text().splitlines() if log.exists() else ():
-        process, job = line.split()
-        runs.setdefault(process, []).append(int(job))
-    return list(runs.values())
 
 
 # ---------------------------------------------------------------- the tables
@@ -236,11 +225,11 @@ def test_killed_before_a_step_the_next_run_ends_as_if_nothing_had_happened(
             assert number > 1, f"{row} is never reached"
         elif row.who == "master":
             assert run.killed, run
-            place.wait_for_processes()
+            place.check_at_rest()
             recorded = recorded_order(place)
             run = stage.run_again(place)
-            assert logged(place)[-1][: len(recorded)] == recorded
-        check(place, run, stage)
+            assert place.logged()[-1][: len(recorded)] == recorded
+        place.check(run, stage.expected.stdout)
         shutil.rmtree(place.path)
 
 
@@ -250,15 +239,6 @@ def recorded_order(place: Place) -> list[int]:
     if not run_json.exists() or not journal.exists() or '"abandoned": true' in run_json.read_text():
         return []
     return place.handled()
-
-
-def check(place: Place, run: Run, stage: Stage) -> None:
-    """Check that *run* ended as the one that nobody disturbed, and what it left."""
-    assert (run.stdout, run.code) == (stage.expected.stdout, 0), run
-    place.check()
-    for jobs in logged(place):
-        assert max(Counter(jobs).values()) == 1, f"handled twice in one run: {jobs}"
-    assert logged(place)[-1] == place.handled()
 
 
 @pytest.mark.parametrize("row", [Row(table, "", "", "") for table in SCENARIOS], ids=str)
@@ -286,14 +266,12 @@ def test_killed_again_and_again_it_ends_well(tmp_path: Path, seed: int) -> None:
         recorded = recorded_order(place)
         place.run(environ=crash("*", "*", step))
         place.crashed()
-        if len(logged(place)) and recorded:
-            handled = logged(place)[-1]
+        if len(place.logged()) and recorded:
+            handled = place.logged()[-1]
             assert handled[: len(recorded)] == recorded[: len(handled)]
         place.wait_for_processes()
-    run = place.run()
-    assert (run.stdout, run.code) == ("handled [0, 1, 2, 3] answer 105\n", 0), run
-    place.check()
-    assert logged(place)[-1] == place.handled()
+    place.check(place.run(), "handled [0, 1, 2, 3] answer 105\n")
+    place.check_again("handled [0, 1, 2, 3] answer 105\n")
 
 
 # ---------------------------------------------------------------- processes killed at work
