@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sqlite3
@@ -452,6 +453,54 @@ def test_uploads_are_synced_one_by_one_or_all_at_once(
     assert len(files) == (0 if number > 1 and asked else number)
     uploads.sync()
     assert len(files) <= number
+
+
+def _answer(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Let the flush of a file system fail with *number*; return the files flushed by themselves."""
+
+    def fail(descriptor: int) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    files: list[str] = []
+    monkeypatch.setattr(uploads_module, "_syncfs", fail)
+    monkeypatch.setattr(uploads_module, "_sync_file", files.append)
+    return files
+
+
+def test_a_failed_flush_is_final(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads: what the disk has lost is not flushed again by a call that would succeed."""
+    files = _answer(monkeypatch, errno.EIO)
+    for name in range(20):
+        uploads.put(str(name), b"data")
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        uploads.sync()
+    assert files == []
+
+
+def test_a_flush_that_there_is_not(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads: a system without syncfs, or one that forbids it, has each file flushed by itself."""
+    files = _answer(monkeypatch, errno.ENOSYS)
+    for name in range(20):
+        uploads.put(str(name), b"data")
+    uploads.sync()
+    assert len(files) == 20
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "tells"),
+    [
+        ("linux", "5.8.0", True),
+        ("linux", "6.1.0-18-amd64", True),
+        ("linux", "5.7.19", False),
+        ("linux", "4.19-rc1", False),
+        ("linux", "unknown", False),
+        ("darwin", "23.1.0", False),
+    ],
+)
+def test_which_systems_tell_of_a_failed_flush(system: str, release: str, tells: bool) -> None:
+    """Uploads: before Linux 5.8 syncfs said nothing of lost data, so it is not used there."""
+    assert uploads_module.tells_of_errors(system, release) is tells
 
 
 def test_nothing_to_sync_is_no_step(uploads: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:

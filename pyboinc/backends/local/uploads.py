@@ -8,7 +8,9 @@ one that was killed, and the rows say whether it is to be delivered.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterable
 from hashlib import sha256
@@ -114,17 +116,37 @@ def _sync_file(path: str) -> None:
         os.close(descriptor)
 
 
+def tells_of_errors(system: str, release: str) -> bool:
+    """Whether ``syncfs`` exists and says when data could not be written: Linux from 5.8 on.
+
+    Before, it answered 0 whatever happened to the data (syncfs(2), "Versions").
+    """
+    version = re.match(r"(\d+)\.(\d+)", release)
+    return system == "linux" and version is not None and (*map(int, version.groups()),) >= (5, 8)
+
+
 _syncfs = (
-    getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if sys.platform == "linux" else None
+    getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if tells_of_errors(sys.platform, os.uname().release)
+    else None
 )
 
 
 def _sync_file_system(directory: str) -> bool:
-    """Flush the file system of *directory* as a whole; False where that can not be asked."""
+    """Flush the file system of *directory* as a whole; False where that can not be asked.
+
+    Any other failure is final: a flush of the single files could succeed although the kernel
+    has dropped their data.
+    """
     if _syncfs is None:
         return False
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return bool(_syncfs(descriptor) == 0)
+        if _syncfs(descriptor) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number in (errno.ENOSYS, errno.EPERM):  # an old kernel, or a sandbox that forbids it
+            return False
+        raise OSError(number, os.strerror(number), directory)
     finally:
         os.close(descriptor)
