@@ -98,6 +98,8 @@ class Place:
 
     def __init__(self, path: Path, files: Mapping[str, str] | None = None, calls: int = 4) -> None:
         self.path = path
+        self.sighted: dict[str, str] = {}
+        """The SHA-256 of each outcome that :meth:`check_at_rest` has seen, by its name."""
         path.mkdir(parents=True, exist_ok=True)
         standard = {
             "app_types.py": TYPES,
@@ -172,6 +174,13 @@ class Place:
         order = [one.sequence for one in directory.journal.handled]
         directory.close()
         return order
+
+    def recorded(self) -> list[int]:
+        """The order that the next run must repeat; none if it is to set the batch aside."""
+        run_json, journal = self / ".pyboinc/run.json", self / ".pyboinc/journal"
+        if not run_json.exists() or not journal.exists():
+            return []
+        return [] if '"abandoned": true' in run_json.read_text() else self.handled()
 
     def calls(self) -> int:
         """The number of calls that are committed."""

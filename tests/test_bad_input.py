@@ -374,8 +374,7 @@ def test_a_job_directory_that_was_moved(place: Place) -> None:
     """Bad input: moved elsewhere in the middle of a batch, it says so and goes on."""
     assert place.run(environ=crash("handled")).killed
     place.wait_for_processes()
-    moved = Place.__new__(Place)
-    moved.path = place.path.rename(place.path.with_name("elsewhere"))
+    moved = Place(place.path.rename(place.path.with_name("elsewhere")))
     moved.crashed()
     run = moved.run()
     assert (run.stdout, run.code) == ("The answer is 14\n", 0), run

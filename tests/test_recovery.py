@@ -226,19 +226,11 @@ def test_killed_before_a_step_the_next_run_ends_as_if_nothing_had_happened(
         elif row.who == "master":
             assert run.killed, run
             place.check_at_rest()
-            recorded = recorded_order(place)
+            recorded = place.recorded()
             run = stage.run_again(place)
             assert place.logged()[-1][: len(recorded)] == recorded
         place.check(run, stage.expected.stdout)
         shutil.rmtree(place.path)
-
-
-def recorded_order(place: Place) -> list[int]:
-    """The order that the next run must repeat; none if it is to set the batch aside."""
-    run_json, journal = place / ".pyboinc/run.json", place / ".pyboinc/journal"
-    if not run_json.exists() or not journal.exists() or '"abandoned": true' in run_json.read_text():
-        return []
-    return place.handled()
 
 
 @pytest.mark.parametrize("row", [Row(table, "", "", "") for table in SCENARIOS], ids=str)
@@ -263,7 +255,7 @@ def test_killed_again_and_again_it_ends_well(tmp_path: Path, seed: int) -> None:
     for _ in range(6):
         step = draw.randint(1, 60)
         print("killed before step", step)
-        recorded = recorded_order(place)
+        recorded = place.recorded()
         place.run(environ=crash("*", "*", step))
         place.crashed()
         if len(place.logged()) and recorded:

@@ -11,6 +11,7 @@ directory; *number* counts the steps of a process that match, from 1 on.  *what*
 (SIGKILL), "interrupt" (^C), "interrupt twice", or the name of an errno.  It happens once in a
 job directory (a file "crashed" says that it has), or, with "always kill", in every process.
 PYBOINC_TEST_STEPS names a file to which every step is appended: who, step, subject.
+With PYBOINC_TEST_TRACER the process asks to be traced before it begins (``tracing.py``).
 """
 
 from __future__ import annotations
@@ -80,3 +81,10 @@ if me is not None and (STEPS or CRASH):
     from pyboinc import disk
 
     disk.before_step = Hook(me)
+
+if me is not None and os.environ.get("PYBOINC_TEST_TRACER"):
+    import tracing
+
+    if me == "server":
+        tracing.let_workers_ask()
+    tracing.ask(me)
