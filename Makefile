@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
-.PHONY: demo test sweep clean
+.PHONY: demo test sweep mutants clean
 
 demo: .venv/installed                  ## sum of squares on emulated volunteers, three instances in ten failing
 	@rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
@@ -22,6 +22,10 @@ sweep: .venv/installed                 ## every fault that can be enumerated; ho
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
 	PYTHONPATH=tests .venv/bin/python -m sweep --record $(PARTS)
 
+mutants: .venv/installed               ## does a test notice a change?  Hours.  ONLY="project" SAMPLE=300 SEED=1
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,mutants]"
+	PYTHONPATH=tests .venv/bin/python -m mutants --record $(SAMPLE:%=--sample %) $(SEED:%=--seed %) $(ONLY)
+
 .venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "PyBOINC needs Python 3.11 or newer; name it: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
@@ -29,4 +33,4 @@ sweep: .venv/installed                 ## every fault that can be enumerated; ho
 	touch $@
 
 clean:                                 ## what the two commands made
-	rm -rf .venv .tox .coverage .coverage.*
+	rm -rf .venv .tox .mutants .coverage .coverage.*
