@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := set(options.targets) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {[*TARGETS]}")
     copies.PLACE.mkdir(exist_ok=True)
+    # Tests of ^C need it, and what a shell runs in the background is started without it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"seed {options.seed}", flush=True)
     scores = []
     for name in options.targets or TARGETS:
