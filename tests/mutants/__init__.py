@@ -64,3 +64,6 @@ TARGETS = {
     ),
 }
 """What is mutated, by the name that ``make mutants ONLY=...`` takes."""
+
+KILLED = ("killed", "timeout")
+"""The verdicts on a mutant that some test has noticed."""

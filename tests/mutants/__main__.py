@@ -24,7 +24,7 @@ from typing import Any
 
 from source import ROOT
 
-from mutants import TARGETS, Target, copies, report
+from mutants import KILLED, TARGETS, Target, copies, report
 from mutants.mutating import Mutant, mutants_of
 from mutants.places import Statements
 from mutants.report import Score, equivalents
@@ -84,9 +84,6 @@ def _run(name: str, options: argparse.Namespace) -> Score:
     late = sum(1 for each in chosen if verdicts[each.name]["verdict"] == "timeout")
     seed = options.seed if chosen is not everything else None
     return Score(name, len(everything), len(chosen), late, alive, equivalents(), seed)
-
-
-KILLED = ("killed", "timeout")
 
 
 def _known(name: str) -> Verdicts:

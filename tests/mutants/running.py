@@ -26,7 +26,8 @@ import hypothesis
 import pytest
 from _pytest.runner import runtestprotocol
 
-from mutants.swapping import Functions
+from mutants import KILLED
+from mutants.swapping import Functions, only_functions_differ
 
 PASSED, FAILED = 77, 1  # a mutant may well end its process with 0
 PR_SET_CHILD_SUBREAPER = 36
@@ -124,36 +125,37 @@ class Runner:
     # One mutant.
 
     def _try(self, mutant: dict[str, Any], reach: Reach) -> dict[str, Any]:
-        file, (first, last) = mutant["file"], mutant["statement"]
-        lines = reach.tests.get(file, {})
-        reaching = {name for line in range(first, last + 1) for name in lines.get(line, ())}
-        order = sorted(reaching, key=lambda name: (-self.kills[name], reach.seconds[name], name))
-        imported = any(line in reach.imported.get(file, ()) for line in range(first, last + 1))
-        path, started = self.root / file, time.monotonic()
-        original = path.read_text()
-        path.write_text(mutant["text"])
+        """Run one mutant; it is to be run again where this process can not tell."""
+        path, started = self.root / mutant["file"], time.monotonic()
+        original, changed = path.read_text(), mutant["text"]
+        if not only_functions_differ(str(path), original, changed):
+            return {"verdict": "survived", "again": True}
+        lines = range(mutant["statement"][0], mutant["statement"][1] + 1)
+        tests = reach.tests.get(mutant["file"], {})
+        names = {name for line in lines for name in tests.get(line, ())}
+        order = sorted(names, key=lambda name: (-self.kills[name], reach.seconds[name], name))
+        path.write_text(changed)
         # Bytecode is found by time and size: no mutant has the time of another.
         os.utime(path, (mutant["number"] + 10**9,) * 2)
         try:
-            verdict, complete = self._verdict(path, original, mutant["text"], order, reach)
+            verdict = self._verdict(path, original, changed, order, reach)
         finally:
             path.write_text(original)
             os.utime(path, (10**9 - 1,) * 2)
-        again = verdict["verdict"] == "survived" and (imported or not complete)
+        alive = verdict["verdict"] not in KILLED
+        again = alive and any(line in reach.imported.get(mutant["file"], ()) for line in lines)
         seconds = round(time.monotonic() - started, 2)
         return {**verdict, "tests": len(order), "again": again, "seconds": seconds}
 
     def _verdict(
         self, path: Path, before: str, after: str, order: list[str], reach: Reach
-    ) -> tuple[dict[str, Any], bool]:
-        self.told.unlink(missing_ok=True)
+    ) -> dict[str, Any]:
+        self.told.write_text("")
 
         def run() -> int:
-            complete = self.functions.swap(str(path), before, after)
-            self.told.write_text(f"{complete}\n")
+            self.functions.swap(str(path), before, after)
             for name, following in zip(order, [*order[1:], None], strict=True):
-                with self.told.open("a") as file:
-                    file.write(f"{name}\n")
+                self.told.write_text(name)
                 _limit_cpu(4 + 4 * reach.seconds[name])
                 if not _passes(self.items[name], self.items[following] if following else None):
                     return FAILED
@@ -161,12 +163,11 @@ class Runner:
 
         limit = sum(reach.seconds[name] for name in order)
         code = self._in_child(run, limit=120 + 20 * limit)
-        complete, *begun = self.told.read_text().splitlines() if self.told.exists() else ["True"]
         if code == PASSED:
-            return {"verdict": "survived" if order else "unreached"}, complete == "True"
-        by = begun[-1] if begun else ""
+            return {"verdict": "survived" if order else "unreached"}
+        by = self.told.read_text()
         self.kills[by] += 1
-        return {"verdict": "killed" if code == FAILED else "timeout", "by": by}, True
+        return {"verdict": "killed" if code == FAILED else "timeout", "by": by}
 
     # Children.
 

@@ -9,6 +9,7 @@ imported (a table it made) is not changed by this: such mutants are run in a new
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
@@ -24,20 +25,29 @@ class Functions:
             if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(directory):
                 self._found.setdefault(_key(each.__code__), []).append(each)
 
-    def swap(self, path: str, before: str, after: str) -> bool:
-        """Give the functions of the file *path* the code of its text *after*.
-
-        Returns whether that is all there is to the change.
-        """
+    def swap(self, path: str, before: str, after: str) -> None:
+        """Give the functions of the file *path* the code of its text *after*."""
         old, new = compile(before, path, "exec"), compile(after, path, "exec")
-        complete = True
         for code, changed in _pairs(old, new):
-            if code.co_name == "<module>" or not code.co_flags & 0x2:  # a module, a class
-                complete = complete and _own(code) == _own(changed)
-                continue
-            for function in self._found.get(_key(code), ()):
-                function.__code__ = changed
-        return complete
+            if _is_function(code):
+                for function in self._found.get(_key(code), ()):
+                    function.__code__ = changed
+
+
+def only_functions_differ(path: str, before: str, after: str) -> bool:
+    """Whether exchanging the code of functions, each with its closure, is all of a change."""
+    pairs = _pairs(compile(before, path, "exec"), compile(after, path, "exec"))
+    return all(
+        len(old.co_freevars) == len(new.co_freevars)
+        if _is_function(old)
+        else _own(old) == _own(new)
+        for old, new in pairs
+    )
+
+
+def _is_function(code: CodeType) -> bool:
+    """And not a module or a class, whose variables outlive the run of their code."""
+    return bool(code.co_flags & inspect.CO_NEWLOCALS)
 
 
 def _key(code: CodeType) -> Key:
