@@ -172,15 +172,24 @@ def _read_all(descriptor: int, size: int, limit: int) -> bytes:
 def move(step: str, source: Path | str, target: Path | str) -> None:
     """Rename *source* to *target*; the caller syncs the directories, once for many.
 
+    A power cut can leave half of such a move: one file with both names, and a rename from one
+    name of a file to another one does nothing.  So the old name is removed if it is still there.
     ``FileNotFoundError`` passes through: the caller knows whether that may be.
     """
     try:
         reach(step, source)
         os.rename(source, target)
+        if os.path.lexists(source) and same_file(source, target):
+            os.unlink(source)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise explain("move", source, error) from error
+
+
+def same_file(path: Path | str, other: Path | str) -> bool:
+    """Return whether *path* and *other* are two names of one file; links are not followed."""
+    return os.path.samestat(os.lstat(path), os.lstat(other))
 
 
 def remove(path: Path) -> None:

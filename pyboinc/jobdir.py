@@ -261,10 +261,16 @@ class JobDirectory:
     # Outcomes: M2 and M8 to M12 of the protocol.
 
     def restore(self) -> None:
-        """Move every handled outcome from old/ back to new/ (M2); safe to repeat."""
+        """Move every handled outcome from old/ back to new/ (M2); safe to repeat.
+
+        A second outcome of its job may have come into new/ while nobody was here.
+        """
         moved = False
+        arrived = set(disk.listing(self.new))
         for name in disk.listing(self.old):
             if _OUTCOME.fullmatch(name):
+                if name in arrived and not disk.same_file(self.old / name, self.new / name):
+                    self.quarantine(name, "a second outcome of a job already handled")
                 disk.move("restore", self.old / name, self.new / name)
                 moved = True
         if moved:

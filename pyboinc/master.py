@@ -250,22 +250,24 @@ class Master:
     def _handle_again(self, recorded: Handled) -> Arrival:
         """Handle one recorded outcome; it must make the calls that it made before."""
         arrival = self.directory.outcome(recorded.sequence, recorded.kind)
-        before = self.calls.position
+        # Not where the one before left off, if it was done again when a later phase had begun.
+        self.calls.begin(self.phase, recorded.first)
         while (outcome := self._outcomes.load_recorded(arrival)) is None:
             self._wait()
         self._give(arrival, outcome[0])
-        made = self.calls.position - before
+        made = self.calls.position - recorded.first
         if made != recorded.made:
             raise ReplayMismatch(
                 f"handling job {arrival.sequence} made {recorded.made} calls when it was "
-                f"recorded, and {made} now (the first is call {before}). A restarted master must "
-                "make the same calls again; mend that, or start anew with --fresh"
+                f"recorded, and {made} now (the first is call {recorded.first}). A restarted "
+                "master must make the same calls again; mend that, or start anew with --fresh"
             )
         return arrival
 
     # Waiting for new outcomes, and handling them.
 
     def _wait_for_the_rest(self) -> None:
+        self.calls.begin(self.phase, len(self.directory.spool))
         while self._outstanding():
             arrivals = [one for one in self.directory.arrivals() if self._is_due(one)]
             for start in range(0, len(arrivals), GROUP):
@@ -281,8 +283,9 @@ class Master:
         """Have jobs done again whose outcome was delivered, and taken away by somebody."""
         counts = self.backend.counts()
         if 0 < counts.total == counts.done + counts.failed:
-            calls = range(self.directory.spool.calls_up_to(self.phase))
-            self._outcomes.miss([one for one in calls if one not in self._handled])
+            spool = self.directory.spool
+            due = [one for one in range(len(spool)) if spool.phase_of(one) <= self.phase]
+            self._outcomes.miss([one for one in due if one not in self._handled])
 
     def _hear_the_last_news(self) -> None:
         """Let the display end with true counts: outcomes can be quicker than the news of them."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,7 @@ class Spool:
         self._log = ReadLog(path) if read_only else AppendLog(path)
         self._starts = array("Q")
         self._phases = array("H")
+        self._in_phase: Counter[int] = Counter()
         self._headers: dict[tuple[str, str, int, str], bytes] = {}
 
     def __len__(self) -> int:
@@ -115,6 +116,7 @@ class Spool:
         sequence = len(self._starts)
         self._starts.append(self._log.size)
         self._phases.append(phase)
+        self._in_phase[phase] += 1
         header = b'{"call":%d,"bytes":%d,"crc32":"%s",' % (
             sequence,
             len(data),
@@ -145,10 +147,12 @@ class Spool:
         Raises :class:`DirectoryDamaged` when fewer whole calls are there.
         """
         del self._starts[:], self._phases[:]
+        self._in_phase.clear()
         position = 0
         for call in calls_from(self._log, 0, 0, count):
             self._starts.append(position)
             self._phases.append(call.phase)
+            self._in_phase[call.phase] += 1
             position = call.offset + call.size + 1
         if position > self._log.size:
             raise _damaged(self._log, count - 1)
@@ -159,6 +163,7 @@ class Spool:
         """Drop the calls from sequence number *count* on; they were never committed."""
         if count < len(self._starts):
             self._log.truncate(self._starts[count])
+            self._in_phase.subtract(self._phases[count:])
             del self._starts[count:], self._phases[count:]
 
     def phase_of(self, sequence: int) -> int:
@@ -167,7 +172,7 @@ class Spool:
 
     def calls_up_to(self, phase: int) -> int:
         """Return how many calls were made in the phases up to *phase*."""
-        return bisect_right(self._phases, phase)
+        return sum(number for one, number in self._in_phase.items() if one <= phase)
 
     def start_of(self, sequence: int) -> int:
         """Return the byte at which the record of call *sequence* begins."""
@@ -187,11 +192,12 @@ class Spool:
 
 
 class Handled(NamedTuple):
-    """A line of the journal: whose outcome was handled, and how many calls that made."""
+    """A line of the journal: whose outcome was handled, how many calls that made, from which on."""
 
     sequence: int
     kind: str
     made: int
+    first: int
 
 
 class Journal:
@@ -274,7 +280,7 @@ class Journal:
         self._count(sequence, kind, calls)
 
     def _count(self, sequence: int, kind: str, calls: int) -> None:
-        self.handled.append(Handled(sequence, intern(kind), calls - self.calls))
+        self.handled.append(Handled(sequence, intern(kind), calls - self.calls, self.calls))
         self.calls = calls
 
     def forget(self, sequences: Iterable[int]) -> None:

@@ -101,6 +101,15 @@ def test_a_write_that_writes_little_at_a_time(
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
+def test_a_file_that_has_both_names_is_moved(tmp_path: Path) -> None:
+    """Power cuts: of a file that half of a move has left with two names, the old one goes."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("content")
+    os.link(old, new)
+    disk.move("retire", old, new)
+    assert (os.listdir(tmp_path), new.read_text()) == (["new"], "content")
+
+
 def test_temporaries_of_others_stay(tmp_path: Path) -> None:
     """Files appear whole: what is removed after a crash is only what publish calls so."""
     names = [".file.12.tmp", ".file.tmp", "file.12.tmp", ".file.x.tmp", ".other.7.tmp"]

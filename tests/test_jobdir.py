@@ -275,6 +275,27 @@ def test_outcomes_go_to_old_and_back(directory: JobDirectory) -> None:
     assert sorted(directory.outcome_files()) == [directory.new / n for n in ("1_0.out", "1_2.out")]
 
 
+def test_a_second_outcome_that_came_meanwhile_is_kept(directory: JobDirectory) -> None:
+    """Outcomes: the one handled before is handled again, the other one is set aside, not lost."""
+    put(directory.new, "1_0.out")
+    directory.retire([directory.outcome(0, "out")])
+    (directory.new / "1_0.out").write_text("another")
+    directory.restore()
+    assert (directory.new / "1_0.out").read_text() == "1_0.out"
+    kept = directory.state / "quarantine/1_0.out"
+    assert (kept.read_text(), names(directory.old)) == ("another", set())
+    assert "a second outcome" in kept.with_name("1_0.out.reason").read_text()
+
+
+def test_an_outcome_that_is_in_both_places_is_one(directory: JobDirectory) -> None:
+    """Power cuts: half of a move leaves a file in new/ and in old/, and nothing is set aside."""
+    put(directory.old, "1_0.out")
+    os.link(directory.old / "1_0.out", directory.new / "1_0.out")
+    directory.restore()
+    assert (names(directory.new), names(directory.old)) == ({"1_0.out"}, set())
+    assert not (directory.state / "quarantine").exists()
+
+
 def test_reading_is_bounded(directory: JobDirectory) -> None:
     """Outcomes: an output has the limit of the settings, a failure report its own."""
     directory.deliver(1, b"x" * 5000)

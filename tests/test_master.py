@@ -236,6 +236,40 @@ def test_a_phase_after_failures(project: Project, directory: Path) -> None:
         assert (first, second) == ([0, 2], [0, 1, 2])
 
 
+def test_a_job_of_an_earlier_phase_is_done_again(project: Project, directory: Path) -> None:
+    """Phases: a job done again when a later phase has begun makes its calls behind all others."""
+    failed = Failure(1, "1_1", "too many errors")
+    project.answer = lambda sequence, value: failed if sequence == 1 else value
+    log: list[tuple[int, int]] = []
+
+    def handle_result(output: int) -> None:
+        log.append((1, output))
+        if output == 1:
+            pyboinc_call("app_slave.py", 7)
+
+    def phases(makes: Callable[[], None]) -> list[tuple[int, int]]:
+        log.clear()
+        settings = {"backend": "scripted", "directory": directory}
+        pyboinc_master(makes, handle_result, lambda failure: None, **settings)
+        pyboinc_master(makes, lambda output: log.append((2, output)), directory=directory)
+        scripted.forget()
+        return list(log)
+
+    assert phases(calls(3)) == [(1, 0), (1, 2), (2, 0), (2, 1), (2, 2)]
+    project.answer = lambda sequence, value: value
+    opened = JobDirectory(directory)
+    opened.lock()
+    opened.load()
+    opened.journal.forget([1])
+    opened.put_by({opened.outcome(1, "error"): opened.old})
+    opened.close()
+    project.undone["1"].add(1)
+    again = [(1, 0), (1, 2), (1, 1), (1, 7), (2, 0), (2, 1), (2, 2)]
+    for _ in range(3):
+        assert phases(no_calls) == again
+    assert names(directory / "old") == [f"1_{number}.out" for number in range(7)]
+
+
 def test_only_the_first_phase_takes_settings(project: Project, directory: Path) -> None:
     """Phases: settings belong to the program, so they are given once."""
     pyboinc_master(calls(1), lambda output: None, backend="scripted", directory=directory)

@@ -286,10 +286,10 @@ def test_made_calls_are_known(new: New) -> None:
     journal.commit_calls(1, 2)
     journal.add_handled(0, "out", 5)
     journal.add_handled(1, "error", 5)
-    assert journal.handled == [Handled(0, "out", 3), Handled(1, "error", 0)]
+    assert journal.handled == [Handled(0, "out", 3, 2), Handled(1, "error", 0, 5)]
     assert journal.calls == 5
     journal.forget([1, 7])
-    assert journal.handled == [Handled(0, "out", 3)]
+    assert journal.handled == [Handled(0, "out", 3, 2)]
     journal.close()
 
 

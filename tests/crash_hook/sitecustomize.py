@@ -35,6 +35,27 @@ def who() -> str | None:
     return "master" if "app_master.py" in arguments else None
 
 
+def family(process: int) -> list[int]:
+    """Return *process* and all below it, in the order to kill them in: parents after children."""
+    try:
+        with open(f"/proc/{process}/task/{process}/children") as file:
+            children = [int(word) for word in file.read().split()]
+    except FileNotFoundError:  # it has just ended
+        return []
+    return [*(one for child in children for one in family(child)), process]
+
+
+def kill_all(master: int) -> None:
+    """SIGKILL to *master* and to all processes behind it, this one last."""
+    for process in family(master):
+        if process != os.getpid():
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Hook:
     """Counts the steps of this process and fails at the chosen one."""
 
@@ -52,21 +73,24 @@ class Hook:
         if CRASH and self.is_meant(step, about):
             self.count += 1
             if self.count == CRASH["number"]:
-                self.fail(CRASH["what"])
+                self.fail(CRASH["what"], f"{step} {about}")
 
     def is_meant(self, step: str, about: str) -> bool:
         """Whether this is one of the steps to be counted."""
         meant = fnmatchcase(step, CRASH["step"]) and fnmatchcase(about, CRASH["about"])
         return meant and CRASH["who"] == self.me
 
-    def fail(self, what: str) -> None:
+    def fail(self, what: str, where: str) -> None:
         """Do to this process what was asked for, unless it has been done."""
         try:
-            open(os.path.join(self.root, "crashed"), "x").close()
+            with open(os.path.join(self.root, "crashed"), "x") as file:
+                file.write(where)
         except FileExistsError:
             if not what.startswith("always"):
                 return
-        if what.endswith("kill"):
+        if what == "kill all":
+            kill_all(os.getpid() if self.me == "master" else os.getppid())
+        elif what.endswith("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
         elif what.startswith("interrupt"):
             for _ in range(2 if what.endswith("twice") else 1):
