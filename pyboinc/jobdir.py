@@ -109,10 +109,12 @@ class JobDirectory:
 
     def _logs(self) -> tuple[Spool, Journal]:
         if self._opened is None:
+            # Who does not have the lock only looks: reading to write cuts torn ends off.
+            looking = self.read_only or self._lock < 0
             # The journal first: what it counts is in the spool, also while a master writes both.
-            journal = Journal(self.state / "journal", self.read_only)
+            journal = Journal(self.state / "journal", looking)
             self._check_journal(journal)
-            spool = Spool(self.state / "spool", self.read_only)
+            spool = Spool(self.state / "spool", looking)
             spool.load(journal.calls)
             self._opened = spool, journal
         return self._opened

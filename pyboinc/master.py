@@ -215,7 +215,6 @@ class Master:
         self._begin_batch()
         reach("make jobs")
         self.backend.submit(0, len(directory.spool))
-        self._with_jobs = len(directory.spool)
         directory.write_checkpoint()
         self.backend.start()
 
@@ -384,8 +383,11 @@ class Master:
             raise KeyboardInterrupt
 
     def _interrupted(self) -> Interrupted:
+        record = self.directory.record
+        if record is None:  # it may be another master's, who has the lock
+            return Interrupted("stopped before any job was made; run the same command to start")
         handled, total = len(self._handled), len(self.directory.spool)
-        again = f"python {quote(self.directory.record.program)}" if self.directory.record else "it"
+        again = f"python {quote(record.program)}" if record.program else "the same command"
         if not total:
             return Interrupted(f"stopped before any job was made; run {again} to start")
         return Interrupted(f"stopped with {handled} of {total} handled; to go on: {again}")

@@ -39,6 +39,7 @@ class Project:
 
     def open(self, directory: JobDirectory, settings: Settings) -> Backend:
         """Return the master's end of it."""
+        assert isinstance(settings, Settings), "a backend is told the settings"
         return Backend(self, directory)
 
 
@@ -76,6 +77,7 @@ class Backend:
 
     def wait(self, timeout: float) -> None:
         assert self.started, "the master waits and has not started anything"
+        assert 0 < timeout <= 1, "the master looks around at least once in a second"
         undone, done = self._jobs()
         for sequence in self.project.order(list(undone))[: self.project.at_once]:
             undone.remove(sequence)
@@ -108,6 +110,7 @@ class Backend:
         yield from ()
 
     def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:
+        assert unless_there, "an outcome that came meanwhile is good enough"
         self.project.log.append(("reissue", *sequences))
         undone, done = self._jobs()
         done -= set(sequences)

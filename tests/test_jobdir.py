@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pyboinc.errors import (
     DirectoryBusy,
     DirectoryDamaged,
     JobDirectoryError,
+    PyboincError,
     RejectedResult,
 )
 from pyboinc.jobdir import Arrival, JobDirectory, RunRecord
@@ -101,12 +104,14 @@ def test_the_checkpoint_is_for_people(directory: JobDirectory) -> None:
 def test_locking_removes_what_killed_masters_were_writing(directory: JobDirectory) -> None:
     """Opening: temporary files go, files of the user's own stay."""
     directory.close()
-    (directory.state / "quarantine").mkdir()
+    for name in ("quarantine", "bundles"):
+        (directory.state / name).mkdir()
     left = [
         directory.path / ".pyboinc_checkpoint.17.tmp",
         directory.state / ".run.json.17.tmp",
         directory.new / ".1_0.error.17.tmp",
         directory.state / "quarantine/.x.reason.17.tmp",
+        directory.state / "bundles/.x.zip.17.tmp",
     ]
     own = directory.path / ".mine.17.tmp"
     for path in (*left, own):
@@ -114,6 +119,35 @@ def test_locking_removes_what_killed_masters_were_writing(directory: JobDirector
     directory.lock()
     assert not any(path.exists() for path in left)
     assert own.exists()
+
+
+def test_every_file_has_its_place(directory: JobDirectory) -> None:
+    """Opening: the state of a batch lies where the head of jobdir.py says, in plain files."""
+    directory.keep_bundle("ab" * 32, b"zip")
+    put(directory.new, "foreign")
+    directory.quarantine("foreign", "as a test")
+    assert directory.put_by({}) == directory.state / "previous/1"
+    found = {str(path.relative_to(directory.path)) for path in directory.path.rglob("*")}
+    assert found == {
+        "pyboinc_checkpoint",
+        "new",
+        "old",
+        ".pyboinc",
+        *(f".pyboinc/{name}" for name in ("lock", "run.json", "spool", "journal")),
+        *(f".pyboinc/{name}" for name in ("bundles", "quarantine", "previous", "previous/1")),
+        f".pyboinc/bundles/{'ab' * 32}.zip",
+        ".pyboinc/quarantine/foreign",
+        ".pyboinc/quarantine/foreign.reason",
+    }
+    assert disk.lock_holder(directory.path / ".pyboinc/lock") == os.getpid()
+
+
+def test_the_record_is_for_people(directory: JobDirectory) -> None:
+    """Opening: run.json has one field in a line, sorted, and ends like any text file."""
+    text = (directory.state / "run.json").read_text()
+    names_of_fields = re.findall(r'^ "(\w+)": .*,?$', text, re.MULTILINE)
+    assert names_of_fields == sorted(asdict(record()))
+    assert text.endswith("\n}\n")
 
 
 def looked_at(path: Path) -> JobDirectory:
@@ -193,6 +227,77 @@ def test_a_journal_that_is_too_short(directory: JobDirectory) -> None:
     assert len(looked_at(directory.path).spool) == 3
 
 
+def test_a_journal_shorter_than_the_checkpoint_says(directory: JobDirectory) -> None:
+    """Opening: jobs that the checkpoint counts have calls, or the journal is damaged."""
+    text = directory.checkpoint.read_text()
+    directory.checkpoint.write_text(text.replace("jobs: 3", "jobs: 4"))
+    with pytest.raises(DirectoryDamaged, match="journal counts 3 calls, and more were committed"):
+        _ = looked_at(directory.path).spool
+
+
+@pytest.mark.parametrize("jobs", ["", "jobs: many\n", "jobs: -1\n"])
+def test_a_checkpoint_without_a_number_of_jobs(directory: JobDirectory, jobs: str) -> None:
+    """Opening: the number of jobs is a check more; without it the journal alone says."""
+    directory.close()
+    (directory.state / "journal").unlink()
+    (directory.state / "spool").unlink()
+    directory.checkpoint.write_text(f"1\nformat: 1\n{jobs}")
+    seen = looked_at(directory.path)
+    assert (seen.record is not None, len(seen.spool)) == (True, 0)
+
+
+def test_a_checkpoint_of_strange_bytes(directory: JobDirectory) -> None:
+    """Opening: a checkpoint that is no text is damage, told like any other."""
+    directory.checkpoint.write_bytes(b"\xff\nformat: \xfe\n")
+    with pytest.raises(DirectoryDamaged, match="pyboinc_checkpoint is not a checkpoint"):
+        looked_at(directory.path)
+
+
+def test_what_a_user_reads_of_damage(directory: JobDirectory) -> None:
+    """Opening: each message names the file, what is wrong with it, and both ways out."""
+    state, path = directory.state, directory.path
+    directory.close()
+    told = {}
+
+    def see(name: str) -> None:
+        with pytest.raises(PyboincError) as caught:
+            _ = looked_at(path).spool
+        told[name] = str(caught.value)
+
+    whole = {name: (state / name).read_bytes() for name in ("journal", "run.json")}
+    (state / "journal").write_bytes(b"")
+    see("short journal")
+    (state / "journal").write_bytes(whole["journal"])
+    (state / "run.json").write_text("{}")
+    see("damaged record")
+    (state / "run.json").write_text('{"format": 7}')
+    see("newer record")
+    (state / "run.json").unlink()
+    see("no record")
+    (state / "run.json").symlink_to("real")
+    see("link")
+    assert told == {
+        "short journal": f"{state}/journal counts 0 calls, and more were committed; "
+        "restore it from a backup, or start a new batch with --fresh",
+        "damaged record": f"{state}/run.json is not a checkpoint of PyBOINC; "
+        "restore it, or start a new batch with --fresh",
+        "newer record": f"{state}/run.json was written by a newer PyBOINC (format 7; this one "
+        "knows 1); upgrade PyBOINC, or start a new batch with --fresh",
+        "no record": f"{path}/pyboinc_checkpoint tells of a batch, but {state}/run.json is gone; "
+        "restore it, or start a new batch with --fresh",
+        "link": f"{state}/run.json is not as PyBOINC left it: a symbolic link, not a plain file; "
+        "restore it, or start a new batch with --fresh",
+    }
+
+
+def test_a_format_that_is_no_number(directory: JobDirectory) -> None:
+    """Opening: only a greater number is a newer version; a fraction or a word is damage."""
+    for form in ("1.5", "-2", "two", "0", "true"):
+        directory.checkpoint.write_text(f"1\nformat: {form}\n")
+        with pytest.raises(DirectoryDamaged, match="pyboinc_checkpoint is not a checkpoint"):
+            looked_at(directory.path)
+
+
 # ---------------------------------------------------------------- beginning anew
 
 
@@ -201,7 +306,10 @@ def test_beginning_sets_outcomes_of_before_aside(directory: JobDirectory) -> Non
     put(directory.new, "1_0.out", "notes.txt")
     put(directory.old, "1_1.out", "1_2.error")
     directory.begin(record())
+    assert not names(directory.state) & {"spool", "journal"}
     assert (names(directory.new), names(directory.old)) == ({"notes.txt"}, set())
+    reason = (directory.state / "quarantine/1_0.out.reason").read_text()
+    assert reason == "'left by an earlier batch'\n"
     assert quarantined(directory) >= {"1_0.out", "1_1.out", "1_2.error"}
     assert (len(directory.spool), directory.journal.phases) == (0, {})
 
@@ -235,6 +343,67 @@ def test_nothing_to_set_aside(tmp_path: Path) -> None:
     assert directory.set_aside() is None
 
 
+def steps_of(directory: JobDirectory, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The steps from now on, each with its place in the directory; syncs of directories too."""
+    done: list[tuple[str, str]] = []
+
+    def place(path: object) -> str:
+        return os.path.relpath(str(path), directory.path)
+
+    monkeypatch.setattr(disk, "before_step", lambda step, about: done.append((step, place(about))))
+    monkeypatch.setattr(disk, "sync_directory", lambda path: done.append(("sync", place(path))))
+    return done
+
+
+def test_setting_aside_goes_in_the_safe_order(
+    directory: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--fresh: what says that the batch is given up moves last, when all else is durable there."""
+    put(directory.old, "1_0.out")
+    steps = steps_of(directory, monkeypatch)
+    directory.set_aside()
+    moves = [about for step, about in steps if step == "set aside"]
+    assert moves[0] == ".pyboinc/journal"
+    assert moves[-1] == ".pyboinc/run.json"
+    last = steps.index(("set aside", ".pyboinc/run.json"))
+    synced = [("sync", name) for name in (".pyboinc/previous/1", ".", ".pyboinc")]
+    assert steps[last - 3 : last] == synced
+    assert steps[last + 1 : last + 4] == synced
+
+
+def test_the_steps_of_moving_outcomes(
+    directory: JobDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes: what has moved is durable in its new place first; nothing moved, nothing synced."""
+    put(directory.new, "1_0.out", "x")
+    steps = steps_of(directory, monkeypatch)
+    directory.restore()
+    directory.retire([])
+    directory.retire([directory.outcome(1, "out")])
+    assert steps == [("retire", "new/1_1.out")]
+    del steps[:]
+    directory.retire([directory.outcome(0, "out"), directory.outcome(2, "out")])
+    assert steps == [
+        ("retire", "new/1_0.out"),
+        ("retire", "new/1_2.out"),
+        ("sync", "old"),
+        ("sync", "new"),
+    ]
+    del steps[:]
+    directory.restore()
+    assert steps == [("restore", "old/1_0.out"), ("sync", "new"), ("sync", "old")]
+    del steps[:]
+    directory.put_by(directory.outcomes())
+    assert steps[-3:] == [
+        ("set aside", "new/1_0.out"),
+        ("sync", ".pyboinc/previous/1"),
+        ("sync", "new"),
+    ]
+    del steps[:]
+    directory.quarantine("x", "as a test")
+    assert steps[-2:] == [("quarantine", "new/x"), ("sync", ".pyboinc/quarantine")]
+
+
 # ---------------------------------------------------------------- outcomes
 
 
@@ -254,7 +423,10 @@ def test_arrivals_are_sorted_and_the_rest_is_set_aside(
     assert {name for name in quarantined(directory) if not name.endswith(".reason")} == set(foreign)
     told = capsys.readouterr().err
     assert "\x1b" not in told
-    assert "no job of this batch has an outcome of this name" in told
+    assert (
+        f"pyboinc: set '2_0.out' aside in {directory.state / 'quarantine'}: "
+        "'no job of this batch has an outcome of this name'\n"
+    ) in told
 
 
 def test_outcomes_go_to_old_and_back(directory: JobDirectory) -> None:

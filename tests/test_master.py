@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,17 @@ from pyboinc import (
     pyboinc_call,
     pyboinc_master,
 )
-from pyboinc.backends import Job
+from pyboinc.backends import Counts, Job
 from pyboinc.errors import (
     ConfigurationError,
     DirectoryBusy,
     DirectoryDamaged,
+    EncodeError,
     Interrupted,
     ReplayMismatch,
 )
-from pyboinc.jobdir import JobDirectory
+from pyboinc.jobdir import Arrival, JobDirectory
+from pyboinc.progress import Display
 
 
 @pytest.fixture
@@ -118,6 +121,11 @@ def test_the_one_safe_order(
     reached = steps_of(monkeypatch)
     run(directory, calls(2), handle)
     begin = reached.index(("handled", "1_1.out"))
+    assert [step for step in reached[:begin] if step[1] == "1_0.out"] == [
+        ("load", "1_0.out"),
+        ("handle", "1_0.out"),
+        ("handled", "1_0.out"),
+    ]
     assert reached[begin + 1 : begin + 8] == [
         ("append", "spool"),
         ("fsync", "spool"),
@@ -140,12 +148,61 @@ def test_calls_are_committed_before_any_job_is_made(
     assert [step for step in reached if step in wanted][:4] == wanted
 
 
+def test_the_directory_is_listed_once_for_many(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handling: what has arrived is handled in groups, and looked for again when it is done."""
+    looked = count()
+    real = JobDirectory.arrivals
+
+    def arrivals(opened: JobDirectory) -> list[Arrival]:
+        next(looked)
+        return real(opened)
+
+    monkeypatch.setattr(JobDirectory, "arrivals", arrivals)
+    retired: list[int] = []
+    retire = JobDirectory.retire
+    monkeypatch.setattr(
+        JobDirectory,
+        "retire",
+        lambda opened, done: (retired.append(len(done)), retire(opened, done)),
+    )
+    run(directory, calls(2 * master.GROUP + 1), lambda output: None)
+    assert next(looked) == 2, "once in vain, once when all have come"
+    assert retired == [master.GROUP, master.GROUP, 1]
+
+
+def test_how_far_it_is_told(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress: the display is told how much is replayed and handled, group by group."""
+    told: list[tuple[object, ...]] = []
+    for name in ("replaying", "show", "first_errors", "note"):
+        monkeypatch.setattr(
+            Display, name, lambda display, *said, name=name: told.append((name, *said))
+        )
+    total = master.GROUP + 6
+    monkeypatch.setattr(scripted.Backend, "first_errors", ["the first error"], raising=False)
+    run(directory, calls(total), lambda output: None)
+    assert ("first_errors", []) in told or ("first_errors", ["the first error"]) in told
+    shown = [said[1:] for said in told if said[0] == "show"]
+    assert [handled for _, handled in shown] == [0, master.GROUP, total]
+    assert shown[-1][0] == Counts(total, done=total)
+    del told[:]
+    run(directory, no_calls, lambda output: None)
+    assert [said for said in told if said[0] == "replaying"] == [
+        ("replaying", master.GROUP, total),
+        ("replaying", total, total),
+    ]
+
+
 def test_no_calls_are_no_batch(
     project: Project, directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Zero calls: it says so, and the next run asks make_calls again."""
     run(directory, calls(0), print)
-    assert "made no calls" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "make_calls made no calls: there is nothing to do\n" in told
     handled: list[int] = []
     run(directory, calls(2), handled.append)
     assert handled == [0, 1]
@@ -273,8 +330,11 @@ def test_a_job_of_an_earlier_phase_is_done_again(project: Project, directory: Pa
 def test_only_the_first_phase_takes_settings(project: Project, directory: Path) -> None:
     """Phases: settings belong to the program, so they are given once."""
     pyboinc_master(calls(1), lambda output: None, backend="scripted", directory=directory)
-    with pytest.raises(ConfigurationError, match="only the first.*move quiet there"):
-        pyboinc_master(calls(1), lambda output: None, directory=directory, quiet=True)
+    with pytest.raises(ConfigurationError) as caught:
+        pyboinc_master(calls(1), lambda output: None, directory=directory, seed=1, quiet=True)
+    assert str(caught.value) == (
+        "only the first pyboinc_master of a program takes settings; move quiet, seed there"
+    )
     scripted.forget()
 
 
@@ -295,8 +355,12 @@ def test_a_master_in_a_handler(project: Project, directory: Path) -> None:
     def handle(output: int) -> None:
         pyboinc_master(calls(1), lambda output: None, directory=directory)
 
-    with pytest.raises(ConfigurationError, match="inside make_calls or a handler"):
+    with pytest.raises(ConfigurationError) as caught:
         run(directory, calls(1), handle)
+    assert str(caught.value) == (
+        "pyboinc_master was called inside make_calls or a handler of another one; "
+        "call it when that has returned, as the next phase"
+    )
 
 
 # ---------------------------------------------------------------- handlers
@@ -307,6 +371,7 @@ def test_a_handler_of_two_arguments_gets_the_job(project: Project, directory: Pa
     seen: list[tuple[Any, ...]] = []
 
     def handle(output: int, job: Job) -> None:
+        assert output == job.input + 1
         seen.append((job.index, job.name, job.input, job.host, job.sent, job.received, repr(job)))
         assert [one.instance for one in job.attempts] == [0, 1]
 
@@ -392,7 +457,10 @@ def test_a_handler_that_raises_unmakes_its_calls(project: Project, directory: Pa
     with pytest.raises(FileNotFoundError, match="of the user's own") as caught:
         run(directory, calls(3), handle)
     (note,) = caught.value.__notes__
-    assert "while handling the output of job 1, which stays in new/1_1.out" in note
+    assert note == (
+        "pyboinc: this happened while handling the output of job 1, which stays in new/1_1.out. "
+        "Mend the handler and run the same command with --accept-changes; nothing is lost"
+    )
     assert names(directory / "old") == ["1_0.out"]
     assert len(_opened(directory).spool) == 4
     fail = False
@@ -426,8 +494,51 @@ def test_a_handler_that_exits(project: Project, directory: Path) -> None:
 
 def test_calls_belong_into_functions(project: Project) -> None:
     """Calls: outside of make_calls and handlers there is nobody to call."""
-    with pytest.raises(ConfigurationError, match="outside make_calls and handle_result"):
+    with pytest.raises(ConfigurationError) as caught:
         pyboinc_call("app_slave.py", 1)
+    assert str(caught.value) == (
+        "pyboinc_call was called outside make_calls and handle_result; "
+        "call it in the functions that you give to pyboinc_master"
+    )
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((1, print), "make_calls is 1; give pyboinc_master a function"),
+        ((lambda needed: None, print), "make_calls(needed) can not be called with 0 arguments"),
+        ((calls(1), 2), "handle_result is 2; give pyboinc_master a function"),
+        ((calls(1), lambda: None), "handle_result() can not be called with 1 argument:"),
+        ((calls(1), lambda a, b, c: None), "handle_result(a, b, c) can not be called with 2 arg"),
+        ((calls(1), print, 3), "handle_error is 3; give pyboinc_master a function"),
+        ((calls(1), print, lambda: None), "handle_error() can not be called with 1 argument:"),
+    ],
+)
+def test_functions_that_can_not_be_called(
+    project: Project, directory: Path, functions: tuple[Any, ...], message: str
+) -> None:
+    """Handlers: what can not be called as it will be is refused before anything is made."""
+    with pytest.raises(ConfigurationError) as caught:
+        run(directory, *functions)
+    assert str(caught.value).startswith(message)
+    assert not (directory / ".pyboinc").exists()
+
+
+def test_a_call_tells_its_number(project: Project, directory: Path) -> None:
+    """Calls: pyboinc_call returns the job's index; a call that can not be made is none."""
+    numbers: list[int] = []
+
+    def make_calls() -> None:
+        numbers.extend(pyboinc_call("app_slave.py", value, priority=value) for value in (5, 6))
+        with pytest.raises(ConfigurationError, match="quorums"):
+            pyboinc_call("app_slave.py", 7, quorums=2)
+        with pytest.raises(EncodeError, match="the input of call 2"):
+            pyboinc_call("app_slave.py", object())
+
+    run(directory, make_calls, lambda output: numbers.append(output))
+    assert numbers == [0, 1, 5, 6]
+    spool = _opened(directory).spool
+    assert [spool.call(number).limits for number in (0, 1)] == [{"priority": 5}, {"priority": 6}]
 
 
 # ---------------------------------------------------------------- replay that differs
@@ -436,15 +547,41 @@ def test_calls_belong_into_functions(project: Project) -> None:
 def test_a_replay_that_makes_fewer_calls(project: Project, directory: Path) -> None:
     """Replay: the job whose handler made other calls than recorded is named."""
     run(directory, calls(1), lambda output: output == 0 and pyboinc_call("app_slave.py", 7))
-    with pytest.raises(ReplayMismatch, match=r"job 0 made 1 calls .* and 0 now .*is call 1\)"):
+    with pytest.raises(ReplayMismatch) as caught:
         run(directory, no_calls, lambda output: None)
+    assert str(caught.value) == (
+        "handling job 0 made 1 calls when it was recorded, and 0 now (the first is call 1). "
+        "A restarted master must make the same calls again; mend that, or start anew with --fresh"
+    )
 
 
 def test_a_replay_that_makes_another_call(project: Project, directory: Path) -> None:
     """Replay: a call with another input than recorded is named."""
     run(directory, calls(1), lambda output: output == 0 and pyboinc_call("app_slave.py", 7))
-    with pytest.raises(ReplayMismatch, match="call 1 differs .* its input has another value now"):
-        run(directory, no_calls, lambda output: output == 0 and pyboinc_call("app_slave.py", 8))
+    advice = (
+        "A restarted master must make the same calls again: seed random numbers, do not read the "
+        "clock or the order of a set in handle_result. Mend that, or start anew with --fresh"
+    )
+
+    def others(slave: str, value: int, **limits: int) -> str:
+        with pytest.raises(ReplayMismatch) as caught:
+            run(
+                directory,
+                no_calls,
+                lambda output: output == 0 and pyboinc_call(slave, value, **limits),
+            )
+        begins, _, ends = str(caught.value).partition(". ")
+        assert ends == advice
+        return begins
+
+    begins = "call 1 differs from the recorded one: "
+    assert others("app_slave.py", 8) == f"{begins}its input has another value now"
+    assert others("other_slave.py", 7) == (
+        f"{begins}it called app_slave.py then, and other_slave.py now"
+    )
+    assert others("app_slave.py", 7, quorum=2) == (
+        f"{begins}its limits were {{}} then, and are {{'quorum': 2}} now"
+    )
 
 
 def test_a_replay_with_equal_values_in_other_bytes(project: Project, directory: Path) -> None:
@@ -477,12 +614,10 @@ def test_a_refused_outcome_is_done_again(project: Project, directory: Path) -> N
     run(directory, calls(1), handled.append)
     assert handled == [5]
     assert project.log.count(("reissue", 0)) == 2
-    assert names(directory / ".pyboinc/quarantine") == [
-        "1_0.out",
-        "1_0.out.2",
-        "1_0.out.2.reason",
-        "1_0.out.reason",
-    ]
+    aside = directory / ".pyboinc/quarantine"
+    assert names(aside) == ["1_0.out", "1_0.out.2", "1_0.out.2.reason", "1_0.out.reason"]
+    assert (aside / "1_0.out").read_bytes() == b"nonsense"
+    assert "None" not in (aside / "1_0.out.reason").read_text()
 
 
 def test_an_outcome_that_is_refused_three_times_is_a_failure(
@@ -494,7 +629,8 @@ def test_an_outcome_that_is_refused_three_times_is_a_failure(
         failures: list[Failure] = []
         run(directory, makes, print, failures.append)
         (failure,) = failures
-        assert failure.reason.startswith("its output was refused 3 times, the last time because")
+        assert (failure.index, failure.name) == (0, "1_0")
+        assert failure.reason.startswith("its output was refused 3 times, the last time because: ")
     assert names(directory / "old") == ["1_0.error"]
 
 
@@ -518,13 +654,44 @@ def test_a_lost_outcome_is_done_again(project: Project, directory: Path) -> None
     assert [one for one in project.log if one[0] == "reissue"] == [("reissue", 2), ("reissue", 3)]
 
 
-def test_a_lost_outcome_whose_job_fails_now(project: Project, directory: Path) -> None:
+def test_a_lost_outcome_whose_job_fails_now(
+    project: Project, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Losses: if it can not be had again, the file that is missing is named."""
     run(directory, calls(1), print)
     (directory / "old/1_0.out").unlink()
     project.answer = lambda sequence, value: Failure(0, "1_0", "too many errors")
-    with pytest.raises(DirectoryDamaged, match=r"1_0.out was handled before and is lost"):
+    with pytest.raises(DirectoryDamaged) as caught:
         run(directory, no_calls, print)
+    assert str(caught.value) == (
+        "1_0.out was handled before and is lost, and doing its job again failed; "
+        "restore old/ from a backup, or start anew with --fresh"
+    )
+    told = capsys.readouterr().err
+    assert "1_0.out was handled before and is gone; doing it again\n" in told
+
+
+def test_the_only_outcome_disappears(
+    project: Project, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Losses: also a batch of one job is done again when its outcome has gone, and it says so."""
+    deliver = scripted.Backend._deliver
+    lost = []
+
+    def lose_one(backend: scripted.Backend, sequence: int) -> None:
+        deliver(backend, sequence)
+        if not lost:
+            lost.append(sequence)
+            (directory / "new/1_0.out").unlink()
+
+    project.answer = lambda sequence, value: value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripted.Backend, "_deliver", lose_one)
+        handled: list[int] = []
+        run(directory, calls(1), handled.append)
+    assert handled == [0]
+    assert project.log[-1] == ("reissue", 0)
+    assert "the outcomes of 1 jobs are gone; doing them again\n" in capsys.readouterr().err
 
 
 def test_an_outcome_that_disappears_before_it_is_handled(
@@ -596,8 +763,9 @@ def test_two_interrupts_stop_now(project: Project, directory: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("went on")
 
-    with pytest.raises(Interrupted, match="stopped with 0 of 3 handled"):
+    with pytest.raises(Interrupted) as caught:
         run(directory, calls(3), handle)
+    assert str(caught.value) == "stopped with 0 of 3 handled; to go on: the same command"
     assert names(directory / "new") == ["1_0.out", "1_1.out", "1_2.out"]
 
 
@@ -615,16 +783,45 @@ def test_an_interrupt_in_a_replay(project: Project, directory: Path) -> None:
     assert len(handled) == master.GROUP
 
 
-def test_an_interrupt_in_make_calls(project: Project, directory: Path) -> None:
+def test_an_interrupt_in_make_calls(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """^C: in make_calls one is enough, and there is nothing to go on with."""
 
     def make_calls() -> None:
         pyboinc_call("app_slave.py", 1)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="stopped before any job was made; run "):
+    (directory / "my master.py").touch()
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", f"{directory}/my master.py")
+    with pytest.raises(Interrupted) as caught:
         run(directory, make_calls, print)
+    assert (
+        str(caught.value) == "stopped before any job was made; run python 'my master.py' to start"
+    )
     assert project.log == []
+
+
+def test_an_interrupt_before_the_lock_is_had(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """^C: who does not have the lock yet says so, and touches nothing of the master who has it."""
+    run(directory, calls(2), lambda output: None)
+    journal = directory / ".pyboinc/journal"
+    written = journal.read_bytes() + b"handled 2 out 3 what another master is writ"
+    journal.write_bytes(written)
+
+    def stop(opened: JobDirectory) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(JobDirectory, "lock", stop)
+    for place in (directory, directory.parent / "new"):
+        with pytest.raises(Interrupted) as caught:
+            run(place, calls(1), print)
+        assert str(caught.value) == (
+            "stopped before any job was made; run the same command to start"
+        )
+    assert journal.read_bytes() == written
 
 
 def test_a_master_in_another_thread(project: Project, directory: Path) -> None:

@@ -145,6 +145,18 @@ def test_the_seed_outlives_a_run_without_calls(
     assert second.token != first.token
 
 
+def test_what_a_batch_was_begun_with(project: Project, directory: Path) -> None:
+    """Record: limits, included files, backend and place are those of the run that began it."""
+    (directory / "data.csv").touch()
+    run(directory, two_calls, ignore, quorum=2, include=["*.csv"], seed=11)
+    found = record(directory)
+    assert (found.backend, found.seed, found.include) == ("scripted", 11, ["*.csv"])
+    assert found.limits["quorum"] == 2
+    assert found.directory == str(directory)
+    assert re.fullmatch("[0-9a-f]{32}", found.token)
+    assert sorted(found.files) == ["app_slave.py", "data.csv"]
+
+
 def test_every_start_is_counted(project: Project, directory: Path) -> None:
     """Starts: their number keeps injected mishaps from striking at the same step for ever."""
     for number in range(3):
@@ -158,8 +170,12 @@ def test_every_start_is_counted(project: Project, directory: Path) -> None:
 def test_another_backend(project: Project, directory: Path) -> None:
     """Going on: a batch stays where it was begun."""
     run(directory, two_calls, ignore)
-    with pytest.raises(CheckpointMismatch, match="begun with the backend 'scripted', not with 'l"):
+    with pytest.raises(CheckpointMismatch) as caught:
         run(directory, two_calls, ignore, backend="local")
+    assert str(caught.value) == (
+        "this batch was begun with the backend 'scripted', not with 'local': "
+        "go on with --backend scripted, or start a new batch with --fresh"
+    )
 
 
 def test_a_moved_directory(
@@ -180,10 +196,15 @@ def test_a_changed_program(project: Project, directory: Path) -> None:
     (directory / "app_slave.py").write_text("import pyboinc, json\n")
     with pytest.raises(CheckpointMismatch) as caught:
         run(directory, two_calls, ignore)
-    message = str(caught.value)
-    assert message.startswith("the program is not the one that began this batch: app_slave.py chan")
-    for choice in ("--accept-changes", "--fresh", "or stop here, put the files back"):
-        assert choice in message
+    cause, _, advice = str(caught.value).partition(". Choose:\n")
+    assert cause == "the program is not the one that began this batch: app_slave.py changed"
+    assert advice == (
+        "  python app_master.py --accept-changes   go on: results handled so far are handled again "
+        "by\n"
+        "      the changed program, and jobs not yet done run the changed slave\n"
+        "  python app_master.py --fresh            set this batch aside and begin a new one\n"
+        "  or stop here, put the files back as they were, and run the same command"
+    )
     project.log.clear()
     run(directory, two_calls, ignore, accept_changes=True)
     run(directory, two_calls, ignore)
@@ -210,8 +231,12 @@ def test_another_master_beside_it(
     monkeypatch.setattr(main, "__file__", str(directory / "one.py"), raising=False)
     run(directory, two_calls, ignore)
     monkeypatch.setattr(main, "__file__", str(directory / "two.py"), raising=False)
-    with pytest.raises(CheckpointMismatch, match=r"(?s)that is one.py, this is two.py.*of its own"):
+    with pytest.raises(CheckpointMismatch) as caught:
         run(directory, two_calls, ignore)
+    message = str(caught.value)
+    assert "began this batch: that is one.py, this is two.py. Choose:\n" in message
+    assert "  python two.py --accept-changes " in message
+    assert message.endswith("the same command, or each master in a directory of its own")
     run(directory, two_calls, ignore, accept_changes=True)
     assert record(directory).program == "two.py"
 

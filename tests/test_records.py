@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboinc.disk import AppendLog, checksum
+from pyboinc.disk import AppendLog
 from pyboinc.errors import DirectoryDamaged
 from pyboinc.records import Handled, Journal, Spool, calls_from
 
@@ -159,6 +160,61 @@ def test_calls_can_be_taken_back(new: New) -> None:
     assert loaded(path, 2) == [b"a", b"e"]
 
 
+def test_the_format_of_a_spool(new: New) -> None:
+    """Spool: format 1, byte for byte: what this version writes, the next one will read."""
+    path = new()
+    spool = Spool(path)
+    spool.append("app_slave.py", "abc", 1, {}, b"data")
+    spool.append("app_slave.py", "abc", 1, {}, b"")
+    spool.append("app_slave.py", "abc", 1, {"quorum": 2, "fpops": 1e9}, b"\n")
+    spool.sync()
+    spool.close()
+    what = b'"slave":"app_slave.py","bundle":"abc","phase":1,'
+    assert path.read_bytes() == (
+        with_crc(b'{"call":0,"bytes":4,"crc32":"adf3f363",' + what + b'"limits":{}}')
+        + b"data\n"
+        + with_crc(b'{"call":1,"bytes":0,"crc32":"00000000",' + what + b'"limits":{}}')
+        + b"\n"
+        + with_crc(
+            b'{"call":2,"bytes":1,"crc32":"32d70693",'
+            + what
+            + b'"limits":{"quorum":2,"fpops":1000000000.0}}'
+        )
+        + b"\n\n"
+    )
+
+
+def with_crc(text: bytes) -> bytes:
+    """A line of a log: a text, its CRC-32, a line feed."""
+    return b"%s %08x\n" % (text, zlib.crc32(text))
+
+
+def test_a_phase_of_a_large_number(new: New) -> None:
+    """Spool: a program may have some ten thousand phases, one after the other."""
+    path = new()
+    spool = Spool(path)
+    for phase in (1, 40_000, 65_535):
+        spool.append("app_slave.py", "abc", phase, {}, b"")
+    assert [spool.phase_of(number) for number in range(3)] == [1, 40_000, 65_535]
+    assert [spool.calls_up_to(phase) for phase in (39_999, 40_000, 65_535)] == [1, 2, 3]
+    spool.close()
+
+
+def test_what_damage_is_called(new: New) -> None:
+    """Logs: a message names the file, the call or the byte, and both ways out."""
+    path = new()
+    spooled(path, [b"a", b"b"])
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(DirectoryDamaged) as caught:
+        loaded(path, 2)
+    ways_out = "restore it from a backup, or start a new batch with --fresh"
+    assert str(caught.value) == f"{path} is damaged at call 1; {ways_out}"
+    path.write_bytes(with_crc(b"strange"))
+    with pytest.raises(DirectoryDamaged) as caught:
+        read(path)
+    assert str(caught.value) == f"{path} is damaged at byte 17; {ways_out}"
+
+
 # ---------------------------------------------------------------- the journal
 
 FACTS = st.lists(
@@ -271,11 +327,25 @@ def test_a_journal_goes_on_after_a_crash(new: New, crashes: int, rubbish: bytes)
     assert [one.sequence for one in read(path)[1]] == list(range(crashes))
 
 
+def test_the_format_of_a_journal(new: New) -> None:
+    """Journal: format 1, byte for byte: what this version writes, the next one will read."""
+    path = new()
+    journal = Journal(path)
+    journal.commit_calls(1, 3)
+    journal.add_handled(2, "out", 5)
+    journal.add_handled(0, "error", 5)
+    journal.sync()
+    journal.forget([2, 0])
+    journal.close()
+    facts = ["calls 1 3", "durable 19", "handled 2 out 5", "handled 0 error 5"]
+    facts += ["durable 91", "forget 0", "forget 2"]
+    assert path.read_bytes() == b"".join(with_crc(fact.encode()) for fact in facts)
+
+
 def test_a_fact_of_another_version_is_not_skipped(new: New) -> None:
     """Journal: a whole line that means nothing here is damage: it may mean something elsewhere."""
     path = new()
-    text = b"postponed 17"
-    path.write_bytes(b"%s %s\n" % (text, checksum((text,)).encode()))
+    path.write_bytes(with_crc(b"postponed 17"))
     with pytest.raises(DirectoryDamaged, match="is damaged"):
         Journal(path)
 
