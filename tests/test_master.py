@@ -793,7 +793,8 @@ def test_an_interrupt_in_make_calls(
         os.kill(os.getpid(), signal.SIGINT)
 
     (directory / "my master.py").touch()
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", f"{directory}/my master.py")
+    main = sys.modules["__main__"]  # of pytest-xdist's workers it has no file
+    monkeypatch.setattr(main, "__file__", f"{directory}/my master.py", raising=False)
     with pytest.raises(Interrupted) as caught:
         run(directory, make_calls, print)
     assert (
