@@ -11,8 +11,10 @@ import hashlib
 import os
 import random
 import secrets
+import signal
 
 import hypothesis
+import measuring
 import pytest
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -22,6 +24,10 @@ for name in list(os.environ):
     if name.startswith(("PYBOINC_", "BOINC_")) and not name.startswith("PYBOINC_TEST_"):
         del os.environ[name]
 
+# What a shell runs in the background is started with ^C ignored, and so would be every
+# program that a test starts and interrupts: it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # In the environment, so that the workers of pytest-xdist agree with their parent.
 SEED = int(os.environ.setdefault("PYBOINC_TEST_SEED", str(secrets.randbelow(10**6))))
 
@@ -29,6 +35,15 @@ hypothesis.settings.register_profile("laptop", deadline=None, print_blob=True)
 # A red CI speaks of the commit, never of the luck of the draw.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if CI else "laptop")
+
+
+found = measuring.begin()
+
+
+def pytest_unconfigure() -> None:
+    """Give coverage, if it runs, what all other processes have seen."""
+    if found is not None:
+        measuring.end(found)
 
 
 def pytest_report_header() -> str:

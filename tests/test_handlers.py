@@ -62,7 +62,8 @@ def handle_result(output, job):
 pyboinc_master(make_calls, handle_result, lambda failure: None)
 """,
     )
-    for flags in ([], ["--failure-rate=0.3", "--fresh"]):
+    # With this seed an instance fails, but none of these jobs, which bear one error each.
+    for flags in ([], ["--failure-rate=0.3", "--seed=267", "--fresh"]):
         run = there.run(*flags)
         assert run.code == 0, run
         lines = [line for line in run.stdout.splitlines() if line[0] in "024"]

@@ -12,7 +12,6 @@ names a callable that takes (:class:`~pyboinc.jobdir.JobDirectory`,
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -247,6 +246,7 @@ def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:
     """Return what opens the backend *name*; raises :class:`ConfigurationError`."""
     if name in _BUILT_IN:
         return _BUILT_IN[name]
+    from difflib import get_close_matches  # slow to import, as is metadata
     from importlib.metadata import entry_points
 
     for entry in entry_points(group="pyboinc.backends", name=name):
@@ -255,6 +255,6 @@ def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:
     if name in _ANNOUNCED:
         raise ConfigurationError(f"backend {name!r}: {_ANNOUNCED[name]}; use --backend local")
     names = sorted({*_BUILT_IN, *(e.name for e in entry_points(group="pyboinc.backends"))})
-    near = difflib.get_close_matches(name, names, 1)
+    near = get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigurationError(f"there is no backend {name!r}{hint} (there is: {', '.join(names)})")
