@@ -33,6 +33,7 @@ from pyboinc.codec import (
     decode,
     encode,
     explain,
+    whole,
 )
 from pyboinc.codec.shapes import Refused
 from pyboinc.codec.standard import VALUE_TYPES
@@ -217,6 +218,8 @@ def test_without_numpy_arrays_are_refused_in_words(monkeypatch: pytest.MonkeyPat
     """A slave without numpy: an array is refused, and the message says what is missing."""
     without = [pickle.dumps(value, 4) for value in (np.arange(3), np.float64(1), np.dtype("f4"))]
     monkeypatch.setattr(arrays, "_numpy", None)
+    monkeypatch.setattr(whole, "_types", {})
+    monkeypatch.setattr(whole, "_first", {})
     monkeypatch.setitem(sys.modules, "numpy", None)
 
     for data in without:

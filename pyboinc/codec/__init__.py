@@ -8,7 +8,8 @@ Users' programs write pickles because that is what Python has; `decode` reads th
 loader of its own, under a `Budget`, and knows only the classes in a `Registry`: those that
 the job's own modules define.  `docs/codec.md` says what may travel.
 
-    loader        the loop over the opcodes, and the budget      opcodes      the opcodes
+    loader        one reading, the budget, the checks            opcodes      the opcodes
+    loop          the loop over them                             rows, whole  several read at once
     standard      built-in and standard types, by value          arrays       numpy's
     shapes        the user's classes, by value                   classes      judged
     registry      which classes those are                        inspection   the last look

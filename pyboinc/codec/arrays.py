@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pyboinc.codec.classes import shown
 from pyboinc.codec.shapes import Refusal
-from pyboinc.codec.standard import VALUE_TYPES, Constructor, Pending, expect
+from pyboinc.codec.standard import RECONSTRUCT, VALUE_TYPES, Constructor, Pending, expect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
@@ -199,9 +199,10 @@ CONSTRUCTORS = {
     ("numpy", "ndarray"): Constructor("numpy.ndarray", _no_call),
     ("numpy", "dtype"): Constructor("numpy.dtype", _dtype),
 }
+RECONSTRUCT.call = _reconstruct
 for _core in ("numpy.core", "numpy._core"):
+    CONSTRUCTORS[_core + ".multiarray", "_reconstruct"] = RECONSTRUCT
     for _module, _name, _call in (
-        ("multiarray", "_reconstruct", _reconstruct),
         ("multiarray", "scalar", _scalar),
         ("numeric", "_frombuffer", _frombuffer),
     ):

@@ -74,6 +74,11 @@ def shown(value: Any) -> str:
     return "a " + type(value).__name__
 
 
+def plain_text(text: str) -> str:
+    """*text* as it may stand in a log, without quotes."""
+    return ascii(text)[1:-1][:100]
+
+
 def objection(cls: type, trusted: bool = False) -> Optional[str]:
     """Why instances of *cls* can not be rebuilt by value, or None."""
     if issubclass(cls, BaseException):

@@ -31,30 +31,36 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> int:
     """
     plain, deepest = VALUE_TYPES, budget.depth
     seen: Set[int] = set()
-    todo = [(value, 1)]
+    levels = [iter((value,))]
     shared = False
     items = 0
-    while todo:
-        item, depth = todo.pop()
-        kind = type(item)
-        if kind in plain:
-            continue
-        if id(item) in seen:
-            shared = True
-            continue
-        if depth > deepest:
-            raise Refusal("nested more than %d deep" % deepest)
-        seen.add(id(item))
-        shape = shapes.get(kind)
-        if shape is not None and shape.plain:
-            held = item.__dict__.values()
+    while levels:
+        for item in levels[-1]:
+            kind = type(item)
+            if kind in plain:
+                continue
+            if id(item) in seen:
+                shared = True
+                continue
+            if len(levels) > deepest:
+                raise Refusal("nested more than %d deep" % deepest)
+            seen.add(id(item))
+            shape = shapes.get(kind)
+            if shape is not None and shape.plain:
+                held = item.__dict__.values()
+            elif kind is list:
+                held = item
+            elif kind is dict and plain.issuperset(map(type, item)):
+                held = item.values()
+                items += len(held)  # the keys
+            else:
+                held = contents(item, shapes)
+            items += len(held)
+            if not plain.issuperset(map(type, held)):
+                levels.append(iter(held))
+                break
         else:
-            held = contents(item, shapes)
-        items += len(held)
-        if not plain.issuperset(map(type, held)):
-            depth += 1
-            held = list(held)
-            todo += [(each, depth) for each in reversed(held) if type(each) not in plain]
+            levels.pop()
     if shared:
         _check_unfolded(value, budget.unfolded)
     return items

@@ -10,35 +10,32 @@ in it is of a known type, and it is not too deep.
 Protocols 2 to 5 are read.  What the pickler of CPython never writes is refused, as are
 protocols 0 and 1, EXT codes, persistent ids, INST, OBJ, NEWOBJ_EX and out-of-band buffers.
 
-The loop below holds the opcodes that fill most pickles; the others are functions in
-`OPCODES` and `CLOSERS`.  All costs are bounded by `Budget`.
+The opcodes themselves are in `loop` and `opcodes`; here is what they ask for.  All costs
+are bounded by `Budget`.
 
 This file travels to volunteers: standard library, Python 3.8.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
-from struct import Struct
-
-from pyboinc.codec.classes import shown
+from pyboinc.codec.classes import plain_text, shown
 from pyboinc.codec.inspection import inspect
-from pyboinc.codec.opcodes import CLOSERS, OPCODES, REFUSED, setitems
-from pyboinc.codec.shapes import Instance, Refusal, Refused, Shape
-from pyboinc.codec.standard import CONSTANTS, CONSTRUCTORS, VALUE_TYPES, Pending
+from pyboinc.codec.loop import run
+from pyboinc.codec.shapes import Refusal, Refused, Shape, reason
+from pyboinc.codec.standard import NAMED, VALUE_TYPES, Pending
 from pyboinc.errors import RejectedResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from typing import Any, Dict, List, Set
+    from typing import Any, Dict, List
 
     from pyboinc.codec.registry import Registry
 
-_FLOAT = Struct(">d")
 _CHEAP_KEYS = frozenset([str, bytes, bool, type(None)])
 _INTEGERS = {int}
 # hash(n) == n below this, so no two such keys have the same hash (but for -1 and -2)
 _SPREAD = 2**61 - 1
+_MOST_NAMES, _SHORT_NAME = 1_000, 100  # names of attributes that a registry remembers
 _SAME_HASH = 64  # different keys with one hash: an attack on dictionaries, not data
 
 
@@ -90,120 +87,29 @@ class Loader:
         self.marks: List[List[Any]] = []
         self.memo: List[Any] = []
         self.shapes: Dict[type, Shape] = {}
-        self.names: Set[str] = set()
+        self.names = registry.names
         self.filled: Dict[int, Any] = {}  # by id; kept, or the id could be another's
         self.same_hash: Dict[int, List[Any]] = {}
         self.chained = 0  # defaultdicts in defaultdicts
         self.composed = 0  # new combinations of flags
+        self.head: Any = None  # of the last array
 
     # ---- the loop -----------------------------------------------------------------
 
     def load(self) -> Any:
         """The value; `RejectedResult` if there is none that may be had."""
-        value = self._run()
-        try:
-            self.inspect(value)
-        except Exception as error:  # noqa: BLE001 - whatever hostile values can lead to
-            raise RejectedResult(_reason(error)) from None
-        return value
-
-    def _run(self) -> Any:
-        """Go through the opcodes; one long function, because calls are what would cost."""
-        data, memo, marks = self.data, self.memo, self.marks
-        shapes, names = self.shapes, self.names
-        float_at, new, set_items = _FLOAT.unpack_from, object.__new__, setitems
         if self.size > self.budget.bytes:
             raise RejectedResult(
                 "%d bytes; at most %d may be read" % (self.size, self.budget.bytes)
             )
-        if data[:1] != b"\x80" or not 2 <= (data[1:2] or b"\0")[0] <= 5:
+        if self.data[:1] != b"\x80" or not 2 <= (self.data[1:2] or b"\0")[0] <= 5:
             raise RejectedResult("not a pickle of protocol 2, 3, 4 or 5", 0)
-        limit = self.limit
-        stack: List[Any] = []
-        pos = 2
+        value = run(self)
         try:
-            for _ in repeat(None, self.budget.opcodes):
-                code = data[pos]
-                pos += 1
-                if code == 0x94:  # MEMOIZE
-                    memo.append(stack[-1])
-                elif code == 0x68:  # BINGET
-                    if pos >= limit:
-                        limit = self.past_frame(pos, 1)
-                    stack.append(memo[data[pos]])
-                    pos += 1
-                elif code == 0x8C:  # SHORT_BINUNICODE
-                    end = pos + 1 + data[pos]
-                    if end > limit:
-                        limit = self.past_frame(pos, end - pos)
-                    stack.append(str(data[pos + 1 : end], "utf-8"))
-                    pos = end
-                elif code == 0x47:  # BINFLOAT
-                    end = pos + 8
-                    if end > limit:
-                        limit = self.past_frame(pos, 8)
-                    stack.append(float_at(data, pos)[0])
-                    pos = end
-                elif code == 0x4B:  # BININT1
-                    if pos >= limit:
-                        limit = self.past_frame(pos, 1)
-                    stack.append(data[pos])
-                    pos += 1
-                elif code == 0x29:  # EMPTY_TUPLE, and the NEWOBJ that it is mostly for
-                    if data[pos] == 0x81 and type(stack[-1]) is Instance:
-                        stack[-1] = new(stack[-1].cls)
-                        pos += 1
-                    else:
-                        stack.append(())
-                elif code == 0x7D:  # EMPTY_DICT
-                    stack.append({})
-                elif code == 0x28:  # MARK
-                    marks.append(stack)
-                    stack = []
-                elif code == 0x75:  # SETITEMS
-                    items = stack
-                    stack = marks.pop()
-                    set_items(self, stack, items)
-                elif code == 0x62:  # BUILD
-                    state = stack.pop()
-                    shape = shapes.get(type(stack[-1]))
-                    if shape is not None and shape.plain and type(state) is dict:
-                        attributes = stack[-1].__dict__
-                        if attributes or len(state) > 16 or not names.issuperset(state):
-                            self.check_state(attributes, state, shape)
-                        attributes.update(state)
-                    else:
-                        self.fill(stack, state)
-                elif code == 0x4D:  # BININT2
-                    end = pos + 2
-                    if end > limit:
-                        limit = self.past_frame(pos, 2)
-                    stack.append(data[pos] + 256 * data[pos + 1])
-                    pos = end
-                elif code == 0x2E:  # STOP
-                    break
-                else:
-                    opcode = OPCODES.get(code)
-                    if opcode is not None:
-                        pos = opcode(self, stack, pos)
-                        limit = self.limit
-                    elif code in CLOSERS:
-                        items = stack
-                        stack = marks.pop()
-                        CLOSERS[code](self, stack, items)
-                    else:
-                        raise Refusal(_unknown_opcode(code))
-            else:
-                raise Refusal("more than %d opcodes" % self.budget.opcodes)
-            if pos != self.size or len(stack) != 1 or marks:
-                raise Refusal("the pickle does not end where its bytes end")
-            return stack[0]
-        except IndexError:
-            if pos >= self.size:
-                raise RejectedResult("the bytes end in the middle", pos) from None
-            raise RejectedResult("an opcode that needs more than is there", pos - 1) from None
-        except Exception as error:  # noqa: BLE001 - whatever hostile bytes can lead to
-            raise RejectedResult(_reason(error), pos - 1) from None
+            self.inspect(value)
+        except Exception as error:  # noqa: BLE001 - whatever hostile values can lead to
+            raise RejectedResult(reason(error)) from None
+        return value
 
     def past_frame(self, pos: int, length: int) -> int:
         """The new limit, when an opcode's argument at *pos* reaches beyond the present one.
@@ -259,14 +165,16 @@ class Loader:
 
     def check_names(self, attributes: Dict[Any, Any]) -> None:
         """Refuse attribute names that are not plain identifiers."""
-        if self.names.issuperset(attributes):
-            return
         for name in attributes:
+            # A text of the user's own class is not one, even if it equals one that is known.
+            if type(name) is str and name in self.names:
+                continue
             if type(name) is not str or not name.isidentifier():
                 raise Refusal("%s is not the name of an attribute" % shown(name))
             if name.startswith("__") and name.endswith("__"):
                 raise Refusal("%s may not be set" % shown(name))
-            self.names.add(name)
+            if len(self.names) < _MOST_NAMES and len(name) <= _SHORT_NAME:
+                self.names.add(name)
 
     def check_keys(self, keys: List[Any]) -> None:
         """Refuse dictionary keys and set items that are costly to hash or not values."""
@@ -316,20 +224,20 @@ class Loader:
         """The token (or constant) that the bytes call *module*.*name*."""
         if type(module) is not str or type(name) is not str:
             raise Refusal("a name that is not text")
-        known = CONSTRUCTORS.get((module, name))
+        known = NAMED.get((module, name))
         if known is not None:
             return known
-        if (module, name) in CONSTANTS:
-            return CONSTANTS[module, name]
         if module.partition(".")[0] == "numpy":
-            from pyboinc.codec import arrays
+            from pyboinc.codec import arrays, whole  # noqa: F401 - it puts itself behind a name
 
-            known = arrays.CONSTRUCTORS.get((module, name))
+            NAMED.update(arrays.CONSTRUCTORS)
+            known = NAMED.get((module, name))
             if known is not None:
                 return known
         shape = self.registry.shape(module, name)
         if shape is None:
-            raise Refusal("%s.%s is not a class of this job" % (_plain(module), _plain(name)))
+            names = plain_text(module), plain_text(name)
+            raise Refusal("%s.%s is not a class of this job" % names)
         if type(shape) is not Refused:
             self.shapes[shape.cls] = shape
         return shape
@@ -339,21 +247,3 @@ class Loader:
         return inspect(value, self.shapes, self.budget)
 
 
-def _plain(text: str) -> str:
-    """*text* as it may stand in a log, without quotes."""
-    return ascii(text)[1:-1][:100]
-
-
-def _unknown_opcode(code: int) -> str:
-    return "the opcode %s (0x%02x) is not allowed" % (REFUSED.get(code, "of no known name"), code)
-
-
-def _reason(error: Exception) -> str:
-    """Why, in words, whatever kind of exception the bytes led to."""
-    if isinstance(error, Refusal):
-        return str(error)
-    if isinstance(error, UnicodeDecodeError):
-        return "text that is not UTF-8"
-    # A message of other things than text would ask those things for their own.
-    text = all(type(each) is str for each in error.args)
-    return "%s: %s" % (type(error).__name__, _plain(str(error)) if text else "")

@@ -147,6 +147,13 @@ def _binint(loader: Loader, stack: List[Any], pos: int) -> int:
     return pos + 4
 
 
+@_opcode(0x4D)
+def _binint2(loader: Loader, stack: List[Any], pos: int) -> int:
+    low, high = _argument(loader, pos, 2)
+    stack.append(low + 256 * high)
+    return pos + 2
+
+
 @_opcode(0x96)
 def _bytearray8(loader: Loader, stack: List[Any], pos: int) -> int:
     start, end = _sized(loader, pos, 8)
@@ -316,7 +323,8 @@ def _long_binput(loader: Loader, stack: List[Any], pos: int) -> int:
 
 
 @_opcode(0x95)
-def _frame(loader: Loader, stack: List[Any], pos: int) -> int:
+def frame(loader: Loader, stack: List[Any], pos: int) -> int:
+    """FRAME: no argument of an opcode in it may reach beyond it."""
     if pos - 1 < loader.frame_end:
         raise Refusal("a frame in a frame")
     loader.limit = loader.size
@@ -343,7 +351,8 @@ def _global(loader: Loader, stack: List[Any], pos: int) -> int:
 
 
 @_opcode(0x93)
-def _stack_global(loader: Loader, stack: List[Any], pos: int) -> int:
+def stack_global(loader: Loader, stack: List[Any], pos: int) -> int:
+    """STACK_GLOBAL: what the two texts on top of *stack* name."""
     name = stack.pop()
     stack[-1] = loader.find(stack[-1], name)
     return pos

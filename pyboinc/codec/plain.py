@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from pyboinc.codec.loader import Budget
     from pyboinc.codec.registry import Registry
 
+MOST = 1_000  # bytes: a pickle of more is of another kind, if only for a long text
 _START = b"\x80\x04\x95"  # PROTO 4, FRAME
 _FRAMED = 11  # bytes before the frame's content
 _NEW = b"\x94\x93\x94)\x81\x94}\x94"  # from behind the class's name to its empty dictionary
@@ -34,7 +35,7 @@ _SINGLE = {0x4E: None, 0x88: True, 0x89: False}
 def plain_object(data: bytes, registry: Registry, budget: Budget) -> Optional[Any]:
     """The object in *data*, if that has the plain form and few bytes; else None."""
     size = len(data)
-    if size > min(budget.bytes, budget.opcodes) or budget.depth < 3 or budget.integer < 8:
+    if size > min(budget.bytes, budget.opcodes, MOST) or budget.depth < 3 or budget.integer < 8:
         return None
     if data[:3] != _START or int.from_bytes(data[3:_FRAMED], "little") != size - _FRAMED:
         return None

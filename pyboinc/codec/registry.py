@@ -14,7 +14,7 @@ from pyboinc.codec.shapes import Refused, Shape, shape_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from types import ModuleType
-    from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+    from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 
@@ -29,6 +29,7 @@ class Registry:
         self._trusted = tuple(trusted)
         self._shapes: Dict[Tuple[str, str], Shape] = {}  # made when first asked for
         self.by_class: Dict[type, Shape] = {}
+        self.names: Set[str] = set()  # of attributes, that the loader has found in order
 
     @classmethod
     def from_modules(cls, modules: Iterable[ModuleType]) -> Registry:

@@ -30,6 +30,7 @@ from pyboinc.codec.classes import (
     loaded,
     objection,
     pickles_itself,
+    plain_text,
     safe_key,
     shown,
     slots_of,
@@ -45,6 +46,17 @@ if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
 
 class Refusal(ValueError):
     """Why some bytes can not become a value; `RejectedResult` is made from it."""
+
+
+def reason(error: Exception) -> str:
+    """Why, in words, whatever kind of exception the bytes led to."""
+    if isinstance(error, Refusal):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "text that is not UTF-8"
+    # A message of other things than text would ask those things for their own.
+    text = all(type(each) is str for each in error.args)
+    return "%s: %s" % (type(error).__name__, plain_text(str(error)) if text else "")
 
 
 class Shape:

@@ -19,11 +19,12 @@ from pyboinc.codec.shapes import Enumeration, Refusal, Shape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from typing import Any, Callable, Dict, Optional, Set, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
     from pyboinc.codec.loader import Loader
 
     Call = Callable[[Loader, Tuple[Any, ...]], Any]
+    Whole = Callable[[Loader, List[Any], int], Tuple[int, int]]
 
 VALUE_TYPES: Set[type] = {
     type(None),
@@ -45,10 +46,13 @@ LONGEST_NAME = 200  # characters of a time zone's name or a Decimal: more is an 
 class Constructor:
     """An inert token for a name that may be called: what stands for it, and what it makes.
 
-    ``factory`` is the type itself where a ``defaultdict`` may hold it.
+    ``factory`` is the type itself where a ``defaultdict`` may hold it.  ``whole`` reads what
+    most often follows the name, all at once.
     """
 
-    __slots__ = ("call", "factory", "name")
+    __slots__ = ("call", "factory", "name", "whole")
+
+    whole: Whole
 
     def __init__(self, name: str, call: Call, factory: Optional[type] = None) -> None:
         self.name = name
@@ -356,3 +360,7 @@ CONSTANTS = {
     ("builtins", "Ellipsis"): Ellipsis,
     ("__builtin__", "Ellipsis"): Ellipsis,
 }
+NAMED: Dict[Tuple[str, str], Any] = {**CONSTRUCTORS, **CONSTANTS}
+"""All names that mean the same in every pickle; numpy's, when the first of them is read."""
+RECONSTRUCT = Constructor("numpy._reconstruct", _no_call)
+"""What numpy's arrays are made by; `arrays` says how, when the first one is read."""
