@@ -245,5 +245,3 @@ class Loader:
     def inspect(self, value: Any) -> int:
         """How many items *value* holds; `Refusal` if they are unknown, too deep or endless."""
         return inspect(value, self.shapes, self.budget)
-
-
