@@ -83,9 +83,8 @@ class Calls:
         data = self._directory.spool.data(self._directory.spool.call(sequence))
         return self.decode(data)
 
-    def decode(self, data: bytes, limit: int | None = None) -> Any:
+    def decode(self, data: bytes, budget: codec.Budget = codec.DEFAULT) -> Any:
         """Load an input or output; raises :class:`RejectedResult`."""
-        budget = codec.Budget() if limit is None else codec.Budget(bytes=limit)
         return self.classes.attempt(lambda registry: codec.decode(data, registry, budget))
 
     def _recognise(

@@ -13,6 +13,7 @@ raises an ``OSError``, and injected faults (``master_killed``, ``disk_full``) co
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import shutil
 import stat
@@ -50,7 +51,8 @@ _NEXT_STEPS = {
 
 def reach(step: str, subject: object = "") -> None:
     """Say that the protocol reaches *step*: the seam where tests and faults crash it."""
-    before_step(step, str(subject))
+    if before_step is not _nothing:
+        before_step(step, str(subject))
 
 
 def explain(action: str, path: object, error: OSError) -> JobDirectoryError:
@@ -119,9 +121,10 @@ def publish(path: Path, data: bytes) -> None:
 
 def remove_temporaries(directory: Path, name: str = "*") -> None:
     """Remove what :func:`publish` left of files called *name* when it was cut short."""
-    for path in directory.glob(f".{name}.*.tmp"):
-        if path.name.split(".")[-2].isdigit():
-            remove(path)
+    if directory.is_dir():
+        for found in fnmatch.filter(names(directory), f".{name}.*.tmp"):
+            if found.split(".")[-2].isdigit():
+                remove(directory / found)
 
 
 def read_bounded(path: Path | str, limit: int) -> bytes:
@@ -142,6 +145,8 @@ def read_bounded(path: Path | str, limit: int) -> bytes:
         if status.st_size > limit:
             raise RejectedResult(f"{status.st_size} bytes; the limit is {limit}")
         return _read_all(descriptor, status.st_size, limit)
+    except OSError as error:
+        raise explain("read", path, error) from error
     finally:
         os.close(descriptor)
 
@@ -158,12 +163,11 @@ def _refuse_to_open(path: object, error: OSError) -> NoReturn:
 
 def _read_all(descriptor: int, size: int, limit: int) -> bytes:
     """Read to the end; one byte more than *size* tells whether the file is still growing."""
-    with _explained("read", descriptor):
-        whole = os.read(descriptor, size + 1)
-        part = whole if len(whole) != size else b""
-        while part and len(whole) <= limit:
-            part = os.read(descriptor, 1 << 20)
-            whole += part
+    whole = os.read(descriptor, size + 1)
+    part = whole if len(whole) != size else b""
+    while part and len(whole) <= limit:
+        part = os.read(descriptor, 1 << 20)
+        whole += part
     if len(whole) > limit:
         raise RejectedResult(f"grew past the limit of {limit} bytes while it was read")
     return whole
@@ -227,6 +231,16 @@ def listing(path: Path) -> list[str]:
     """Return the names in the directory *path*, in no order."""
     with _explained("list", path):
         return os.listdir(path)
+
+
+def names(path: Path) -> Iterator[str]:
+    """Yield the names in the directory *path*, in no order, and not all of them in memory.
+
+    A file that is moved out meanwhile disturbs nothing; one that comes in may be seen or not.
+    """
+    with _explained("list", path), os.scandir(path) as entries:
+        for entry in entries:
+            yield entry.name
 
 
 def take_lock(path: Path) -> int:

@@ -21,12 +21,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pyboinc import disk
+from pyboinc import disk, moving
+from pyboinc.compact import KINDS
 from pyboinc.errors import (
     CheckpointMismatch,
     DirectoryDamaged,
@@ -39,8 +41,7 @@ from pyboinc.stderr import say
 FORMAT = 1
 """The version of everything written here; a newer one is refused, never guessed at."""
 
-OUTPUT = "out"
-ERROR = "error"
+OUTPUT, ERROR = KINDS
 _OUTCOME = re.compile(r"([A-Za-z0-9-]{1,40})_(0|[1-9][0-9]{0,11})\.(out|error)")
 _ERROR_LIMIT = 4 << 20
 
@@ -265,19 +266,26 @@ class JobDirectory:
     def restore(self) -> None:
         """Move every handled outcome from old/ back to new/ (M2); safe to repeat.
 
-        A second outcome of its job may have come into new/ while nobody was here.
+        If nothing is new, old/ as a whole takes the place of new/.  A second outcome of a job
+        may have come into new/ while nobody was here.
         """
-        moved = False
-        arrived = set(disk.listing(self.new))
-        for name in disk.listing(self.old):
-            if _OUTCOME.fullmatch(name):
-                if name in arrived and not disk.same_file(self.old / name, self.new / name):
-                    self.quarantine(name, "a second outcome of a job already handled")
-                disk.move("restore", self.old / name, self.new / name)
-                moved = True
-        if moved:
-            disk.sync_directory(self.new)
-            disk.sync_directory(self.old)
+        found = Counter(map(bool, map(_OUTCOME.fullmatch, disk.names(self.old))))
+        if not found[True]:
+            return
+        if found[False] or not moving.take_place("restore", self.old, self.new):
+            # Again until none is found: some file systems pass over files while others are moved.
+            while moving.move_all("restore", self._outcomes_in_old(), self.old, self.new):
+                pass
+        disk.sync_directory(self.new)
+        disk.sync_directory(self.old)
+
+    def _outcomes_in_old(self) -> Iterator[str]:
+        """Yield the names of the outcomes in old/, each when its place in new/ is free."""
+        for name in filter(_OUTCOME.fullmatch, disk.names(self.old)):
+            there = f"{self.new}/{name}"
+            if os.path.lexists(there) and not disk.same_file(f"{self.old}/{name}", there):
+                self.quarantine(name, "a second outcome of a job already handled")
+            yield name
 
     def arrivals(self) -> list[Arrival]:
         """Return what lies in new/ (M8), ordered by job; what is foreign is quarantined."""
@@ -320,19 +328,19 @@ class JobDirectory:
             limit = _ERROR_LIMIT
         return disk.read_bounded(f"{self.new}/{arrival.file}", limit)
 
-    def retire(self, arrivals: Iterable[Arrival]) -> None:
-        """Move handled outcomes from new/ to old/ (M12)."""
-        new, old = os.fspath(self.new), os.fspath(self.old)
-        moved = False
-        for arrival in arrivals:
-            try:
-                disk.move("retire", f"{new}/{arrival.file}", f"{old}/{arrival.file}")
-            except FileNotFoundError:
-                continue  # somebody else took it away; the next run has it done again
-            moved = True
-        if moved:
-            disk.sync_directory(old)
-            disk.sync_directory(new)
+    def retire(self, arrivals: Iterable[Arrival], sync: bool = True) -> None:
+        """Move handled outcomes from new/ to old/ (M12); what somebody took away is left out.
+
+        Without *sync* a power cut may undo it, until :meth:`sync_retired`.
+        """
+        handled = [one.file for one in arrivals]
+        if moving.move_all("retire", handled, self.new, self.old) and sync:
+            self.sync_retired()
+
+    def sync_retired(self) -> None:
+        """Make durable what was retired so far."""
+        disk.sync_directory(self.old)
+        disk.sync_directory(self.new)
 
     def deliver(self, sequence: int, failure: bytes) -> None:
         """Put a failure report of the master's own into new/."""

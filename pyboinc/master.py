@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 from pyboinc import config, mishaps
 from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
+from pyboinc.compact import Handled, Jobs
 from pyboinc.disk import reach
 from pyboinc.endings import Interrupts, check_function, show_errors_briefly, wants_job
 from pyboinc.errors import (
@@ -37,7 +39,6 @@ from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory, RunRecord
 from pyboinc.opening import digests, open_directory
 from pyboinc.outcomes import Outcomes
 from pyboinc.progress import Display
-from pyboinc.records import Handled
 from pyboinc.report import describe_failures
 
 GROUP = 64
@@ -137,7 +138,7 @@ class Master:
         self.display = Display(self.settings)
         self.backend: Backend
         self.phase = 0
-        self._handled: set[int] = set()
+        self._handled = Jobs()
         self._with_jobs = 0
 
     def run(
@@ -230,21 +231,23 @@ class Master:
     # Replaying what an earlier run handled, in the recorded order.
 
     def _replay(self) -> None:
-        recorded = self._recorded()
         self._with_jobs = len(self.directory.spool)
-        for start in range(0, len(recorded), GROUP):
+        recorded = self._recorded()
+        while group := list(islice(recorded, GROUP)):
             done: list[Arrival] = []
             try:
-                for one in recorded[start : start + GROUP]:
+                for one in group:
                     done.append(self._handle_again(one))
             finally:
-                self.directory.retire(done)
-            self.display.replaying(start + len(done), len(recorded))
+                # The journal has them: if a power cut undoes these moves, the next run knows.
+                self.directory.retire(done, sync=False)
+            self.display.replaying(len(self._handled), len(self.directory.journal.handled))
             self._stop_if_asked()
+        self.directory.sync_retired()
 
-    def _recorded(self) -> Sequence[Handled]:
+    def _recorded(self) -> Iterator[Handled]:
         spool, handled = self.directory.spool, self.directory.journal.handled
-        return [one for one in handled if spool.phase_of(one.sequence) == self.phase]
+        return (one for one in handled if spool.phase_of(one.sequence) == self.phase)
 
     def _handle_again(self, recorded: Handled) -> Arrival:
         """Handle one recorded outcome; it must make the calls that it made before."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pyboinc import codec
 from pyboinc.backends import Backend, Failure, failure_from_bytes, failure_to_bytes
 from pyboinc.calls import Calls
 from pyboinc.disk import reach
@@ -36,6 +37,7 @@ class Outcomes:
         self._backend = backend
         self._display = display
         self._max_output = max_output
+        self._budget = codec.Budget(bytes=max_output)
         self._refusals: dict[int, int] = {}
 
     def load(self, arrival: Arrival) -> tuple[Any] | None:
@@ -48,7 +50,7 @@ class Outcomes:
             data = self._directory.read(arrival, self._max_output)
             if arrival.kind == ERROR:
                 return (failure_from_bytes(data),)
-            return (self._calls.decode(data, self._max_output),)
+            return (self._calls.decode(data, self._budget),)
         except RejectedResult as refusal:
             self._refuse(arrival, str(refusal))
             return None

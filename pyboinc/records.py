@@ -20,19 +20,26 @@ when the logs are opened.  Anything else that is not as it was written is damage
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from sys import intern
-from typing import Any, NamedTuple
+from typing import Any
+from zlib import crc32 as _crc32
 
+from pyboinc.compact import Order
 from pyboinc.disk import AppendLog, ReadLog, checksum
 from pyboinc.errors import DirectoryDamaged
 
 _HEADER_LIMIT = 65536
 _CHUNK = 1 << 20
+_KINDS_OF_CALL = 256
+"""Kinds of call (slave, archive, phase, own limits) of which the text of a header is kept."""
+
+_What = tuple[str, str, int, Mapping[str, Any]]
+_HEADER = re.compile(rb'\{"call":([0-9]+),"bytes":([0-9]+),"crc32":"([0-9a-f]{8})",(.*)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +71,57 @@ def input_of(log: AppendLog, sequence: int, offset: int, size: int, crc32: str) 
 
 def calls_from(log: AppendLog, position: int, first: int, last: int) -> Iterator[SpooledCall]:
     """Yield the calls *first* <= sequence < *last* of a spool, the first at byte *position*."""
+    for sequence, (what, offset, size, crc32) in enumerate(
+        _headers(log, position, first, last), first
+    ):
+        yield SpooledCall(sequence, *what, offset, size, crc32)
+
+
+def _headers(
+    log: AppendLog, position: int, first: int, last: int
+) -> Iterator[tuple[_What, int, int, str]]:
+    """Yield slave, archive, phase and limits, offset, size and CRC-32 of each of these calls.
+
+    Small records are read many at a time, large ones without their inputs.
+    """
+    known: dict[bytes, _What] = {}
+    part, begin, length = b"", position, 512
     for sequence in range(first, last):
-        call = _call_at(log, position, sequence)
-        yield call
-        position = call.offset + call.size + 1
+        end = part.find(b"\n", position - begin)
+        if end < 0:
+            part, begin = log.read(position, length), position
+            end = part.find(b"\n")
+        if end < 0:
+            part = log.read(position, _HEADER_LIMIT)
+            end = part.find(b"\n")
+        if end < 0:
+            raise _damaged(log, sequence)
+        what, size, crc32 = _parse(log, sequence, part[position - begin : end], known)
+        offset = begin + end + 1
+        length = _CHUNK if offset + size - position < _CHUNK // 64 else 512
+        position = offset + size + 1
+        yield what, offset, size, crc32
 
 
-def _call_at(log: AppendLog, position: int, sequence: int) -> SpooledCall:
-    """Parse the header at byte *position* of a spool."""
-    line = log.read(position, 512)
-    end = line.find(b"\n")
-    if end < 0:
-        line = log.read(position, _HEADER_LIMIT)
-        end = line.find(b"\n")
+def _parse(
+    log: AppendLog, sequence: int, line: bytes, known: dict[bytes, _What]
+) -> tuple[_What, int, str]:
+    """Return what a header says; *known* has what most calls share, parsed before."""
+    text, _, crc = line.rpartition(b" ")
+    if b"%08x" % _crc32(text) != crc:
+        raise _damaged(log, sequence)
     try:
-        text, _, crc = line[: max(end, 0)].rpartition(b" ")
-        found = json.loads(text)
-        if found["call"] != sequence or checksum((text,)).encode() != crc:
-            raise ValueError(found["call"])
-        what = found["slave"], found["bundle"], found["phase"], found["limits"]
-        where = position + end + 1, found["bytes"], found["crc32"]
-        return SpooledCall(sequence, *what, *where)
-    except (ValueError, KeyError, TypeError):
+        number, size, crc32, rest = _HEADER.fullmatch(text).groups()  # type: ignore[union-attr]  # caught below
+        what = known.get(rest)
+        if what is None:
+            found = json.loads(b"{" + rest)
+            what = found["slave"], found["bundle"], found["phase"], found["limits"]
+            if len(known) < _KINDS_OF_CALL:
+                known[rest] = what
+        if int(number) != sequence:
+            raise ValueError(number)
+        return what, int(size), crc32.decode()
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(log, sequence) from None
 
 
@@ -131,11 +167,14 @@ class Spool:
     def _what(self, slave: str, bundle: str, phase: int, limits: Mapping[str, Any]) -> bytes:
         """Return the part of a header that most calls share, made once."""
         key = (slave, bundle, phase, repr(limits) if limits else "")
-        if key not in self._headers:
+        header = self._headers.get(key)
+        if header is None:
             what = {"slave": slave, "bundle": bundle, "phase": phase, "limits": dict(limits)}
             text = json.dumps(what, separators=(",", ":"), default=float)
-            self._headers[key] = text[1:].encode()
-        return self._headers[key]
+            header = text[1:].encode()
+            if len(self._headers) < _KINDS_OF_CALL:
+                self._headers[key] = header
+        return header
 
     def sync(self) -> None:
         """Make every call appended so far durable."""
@@ -149,11 +188,11 @@ class Spool:
         del self._starts[:], self._phases[:]
         self._in_phase.clear()
         position = 0
-        for call in calls_from(self._log, 0, 0, count):
+        for (_, _, phase, _), offset, size, _ in _headers(self._log, 0, 0, count):
             self._starts.append(position)
-            self._phases.append(call.phase)
-            self._in_phase[call.phase] += 1
-            position = call.offset + call.size + 1
+            self._phases.append(phase)
+            self._in_phase[phase] += 1
+            position = offset + size + 1
         if position > self._log.size:
             raise _damaged(self._log, count - 1)
         self._log.truncate(position)
@@ -180,7 +219,8 @@ class Spool:
 
     def call(self, sequence: int) -> SpooledCall:
         """Return the record of call *sequence*."""
-        return _call_at(self._log, self._starts[sequence], sequence)
+        (call,) = calls_from(self._log, self._starts[sequence], sequence, sequence + 1)
+        return call
 
     def data(self, call: SpooledCall) -> bytes:
         """Return the encoded input of *call*."""
@@ -189,15 +229,6 @@ class Spool:
     def close(self) -> None:
         """Close the file."""
         self._log.close()
-
-
-class Handled(NamedTuple):
-    """A line of the journal: whose outcome was handled, how many calls that made, from which on."""
-
-    sequence: int
-    kind: str
-    made: int
-    first: int
 
 
 class Journal:
@@ -211,9 +242,10 @@ class Journal:
     def __init__(self, path: Path, read_only: bool = False) -> None:
         self._log = ReadLog(path) if read_only else AppendLog(path)
         self.phases: dict[int, int] = {}
-        self.handled: list[Handled] = []
+        self.handled = Order()
         self.calls = 0
         self._marked = False
+        self._forgotten: set[int] = set()
         self._load()
 
     def _load(self) -> None:
@@ -221,13 +253,14 @@ class Journal:
         whole, torn = 0, False
         for position, line in self._lines():
             text, _, crc = line.rpartition(b" ")
-            if checksum((text,)).encode() != crc:
+            if b"%08x" % _crc32(text) != crc:
                 torn = True
             elif not torn:
-                self._take(text.decode().split(" "))
+                self._take(text.split(b" "))
                 whole = position + len(line) + 1
             elif text.startswith(b"durable"):
                 raise self._damaged(whole)
+        self._forget_now()
         self._log.truncate(whole)
         self._log.sync()
 
@@ -241,18 +274,28 @@ class Journal:
                 yield position, line
                 position += len(line) + 1
 
-    def _take(self, fact: list[str]) -> None:
-        match fact:
-            case ["calls", phase, count]:
-                self.phases[int(phase)] = self.calls = int(count)
-            case ["handled", sequence, kind, count]:
-                self._count(int(sequence), kind, int(count))
-            case ["forget", sequence]:
-                self.handled = [one for one in self.handled if one.sequence != int(sequence)]
-            case ["durable", _]:
-                pass
-            case _:
-                raise self._damaged(self._log.size)
+    def _take(self, fact: list[bytes]) -> None:
+        try:
+            match fact:
+                case [b"handled", sequence, kind, count]:
+                    self._forget_now()
+                    self._count(int(sequence), kind.decode(), int(count))
+                case [b"calls", phase, count]:
+                    self.phases[int(phase)] = self.calls = int(count)
+                case [b"forget", sequence]:
+                    self._forgotten.add(int(sequence))
+                case [b"durable", _]:
+                    pass
+                case _:
+                    raise ValueError(fact)
+        except (ValueError, KeyError, OverflowError):
+            raise self._damaged(self._log.size) from None
+
+    def _forget_now(self) -> None:
+        """Take out the jobs of the lines just read: all of them at once, there may be many."""
+        if self._forgotten:
+            self.handled.forget(self._forgotten)
+            self._forgotten = set()
 
     def _damaged(self, position: int) -> DirectoryDamaged:
         return DirectoryDamaged(
@@ -280,7 +323,7 @@ class Journal:
         self._count(sequence, kind, calls)
 
     def _count(self, sequence: int, kind: str, calls: int) -> None:
-        self.handled.append(Handled(sequence, intern(kind), calls - self.calls, self.calls))
+        self.handled.append(sequence, kind, calls - self.calls, self.calls)
         self.calls = calls
 
     def forget(self, sequences: Iterable[int]) -> None:
@@ -288,7 +331,7 @@ class Journal:
         forgotten = set(sequences)
         for sequence in sorted(forgotten):
             self._append(b"forget %d" % sequence)
-        self.handled = [one for one in self.handled if one.sequence not in forgotten]
+        self.handled.forget(forgotten)
         self.sync()
 
     def sync(self) -> None:

@@ -223,6 +223,15 @@ def test_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         disk.move("retire", tmp_path / "b", tmp_path / "c")
 
 
+def test_names(tmp_path: Path) -> None:
+    """Moving: the names in a directory, one by one; one that can not be listed is explained."""
+    for name in ("a", ".b", "c d"):
+        (tmp_path / name).touch()
+    assert sorted(disk.names(tmp_path)) == [".b", "a", "c d"]
+    with pytest.raises(JobDirectoryError, match="cannot list .*/none"):
+        list(disk.names(tmp_path / "none"))
+
+
 def test_make_directory(tmp_path: Path) -> None:
     """Making: parents too, again without harm; a file in its place is named."""
     disk.make_directory(tmp_path / "a/b")

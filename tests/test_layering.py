@@ -25,7 +25,7 @@ PARTS = {
     "local": ["backends.local", "backends.local.*"],
     "backends": ["backends"],
     "project": ["project", "project.*"],
-    "jobdir": ["jobdir", "records", "disk", "stderr"],
+    "jobdir": ["jobdir", "compact", "records", "disk", "moving", "stderr"],
     "bundle": ["bundle", "discovery", "classes"],
     "config": ["config", "config.*"],
     "faults": ["faults", "faults.*", "spelling"],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyboinc.compact import Handled, Order
 from pyboinc.disk import AppendLog
 from pyboinc.errors import DirectoryDamaged
-from pyboinc.records import Handled, Journal, Spool, calls_from
+from pyboinc.records import Journal, Spool, calls_from
 
 New = Callable[[], Path]
 
@@ -141,6 +143,35 @@ def test_a_flipped_bit_in_a_spool_is_noticed(
     except DirectoryDamaged:
         return
     assert found == inputs, "the line feed after an input means nothing"
+
+
+@given(st.lists(st.integers(0, 300), max_size=30), st.integers(1, 200))
+def test_small_and_large_records_are_read_alike(new: New, sizes: list[int], chunk: int) -> None:
+    """Spool: however its records lie in the parts that are read, each is found."""
+    path = new()
+    inputs = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
+    spooled(path, inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyboinc.records._CHUNK", 64 * chunk)
+        assert loaded(path, len(inputs)) == inputs
+
+
+def test_limits_of_their_own_cost_no_memory(new: New) -> None:
+    """Spool: a call with limits that no other has leaves nothing behind in memory."""
+    path = new()
+    spool = Spool(path)
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            spool.append("app_slave.py", "ab" * 32, 1, {"fpops": 1e9 + number}, b"data")
+        spool.sync()
+        spool.load(5_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert spool.call(4_999).limits == {"fpops": 1e9 + 4_999}
+    spool.close()
+    assert kept / 5_000 < 50
 
 
 def test_calls_can_be_taken_back(new: New) -> None:
@@ -345,9 +376,10 @@ def test_the_format_of_a_journal(new: New) -> None:
 def test_a_fact_of_another_version_is_not_skipped(new: New) -> None:
     """Journal: a whole line that means nothing here is damage: it may mean something elsewhere."""
     path = new()
-    path.write_bytes(with_crc(b"postponed 17"))
-    with pytest.raises(DirectoryDamaged, match="is damaged"):
-        Journal(path)
+    for text in (b"postponed 17", b"handled 17 half 3", b"handled 17 out -1"):
+        path.write_bytes(with_crc(text))
+        with pytest.raises(DirectoryDamaged, match="is damaged"):
+            Journal(path)
 
 
 def test_made_calls_are_known(new: New) -> None:
@@ -356,10 +388,10 @@ def test_made_calls_are_known(new: New) -> None:
     journal.commit_calls(1, 2)
     journal.add_handled(0, "out", 5)
     journal.add_handled(1, "error", 5)
-    assert journal.handled == [Handled(0, "out", 3, 2), Handled(1, "error", 0, 5)]
+    assert list(journal.handled) == [Handled(0, "out", 3, 2), Handled(1, "error", 0, 5)]
     assert journal.calls == 5
     journal.forget([1, 7])
-    assert journal.handled == [Handled(0, "out", 3, 2)]
+    assert list(journal.handled) == [Handled(0, "out", 3, 2)]
     journal.close()
 
 
@@ -374,6 +406,30 @@ def test_a_long_journal_is_read_in_parts(new: New, monkeypatch: pytest.MonkeyPat
     journal.close()
     monkeypatch.setattr("pyboinc.records._CHUNK", 7)
     assert [one.sequence for one in read(path)[1]] == list(range(50))
+
+
+def test_many_jobs_are_forgotten_at_once(new: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journal: what pyboinc rerun forgot costs the next start one pass, not one for each job."""
+    path = new()
+    journal = Journal(path)
+    journal.commit_calls(1, 100)
+    for number in range(100):
+        journal.add_handled(number, "out", 100)
+    journal.forget(range(0, 100, 2))
+    journal.add_handled(4, "out", 100)
+    journal.sync()
+    journal.close()
+    passes: list[int] = []
+    real = Order.forget
+
+    def counted(self: Order, sequences: Collection[int]) -> None:
+        passes.append(len(sequences))
+        real(self, sequences)
+
+    monkeypatch.setattr(Order, "forget", counted)
+    _, handled, _ = read(path)
+    assert [one.sequence for one in handled] == [*range(1, 100, 2), 4]
+    assert passes == [50]
 
 
 def test_both_can_be_read_beside_their_writer(new: New) -> None:

@@ -119,6 +119,12 @@ def half_done(place: Place) -> None:
         journal.write(b"handled 3 ou")
 
 
+def all_done(place: Place) -> None:
+    """A run has ended, and everything is in old/."""
+    ended = place.run()
+    assert ended.code == 0, ended
+
+
 def with_foreign_files(place: Place) -> None:
     """A run was killed, and then an outcome was cut short and another file put beside it."""
     killed = place.run(environ=crash("load", "*_3.out"))
@@ -140,6 +146,7 @@ class Scenario:
 SCENARIOS = {
     "The first run": Scenario(),
     "A run that goes on": Scenario(half_done, environ={"PHASES": "2"}),
+    "A run that goes on and finds nothing new": Scenario(all_done),
     "A file that is refused": Scenario(with_foreign_files),
     "--fresh": Scenario(half_done, flags=("--fresh",)),
     "The emulated project": Scenario(),
