@@ -231,6 +231,12 @@ class Spool:
         self._log.close()
 
 
+def _is_whole(line: bytes) -> bool:
+    """Whether a line of the journal ends with the CRC-32 of what is before."""
+    text, _, crc = line.rpartition(b" ")
+    return b"%08x" % _crc32(text) == crc
+
+
 class Journal:
     """What has happened in a job directory, in order.
 
@@ -252,14 +258,16 @@ class Journal:
         """Apply the lines up to the first that is not whole: what follows was never durable."""
         whole, torn = 0, False
         for position, line in self._lines():
-            text, _, crc = line.rpartition(b" ")
-            if b"%08x" % _crc32(text) != crc:
+            if not _is_whole(line):
                 torn = True
-            elif not torn:
-                self._take(text.split(b" "))
-                whole = position + len(line) + 1
-            elif text.startswith(b"durable"):
-                raise self._damaged(whole)
+                # Two lines are one if the line feed between them is damaged.
+                line = line[line.rfind(b"durable") :]
+            if torn:
+                if line.startswith(b"durable") and _is_whole(line):
+                    raise self._damaged(whole)
+                continue
+            self._take(line.split(b" ")[:-1])
+            whole = position + len(line) + 1
         self._forget_now()
         self._log.truncate(whole)
         self._log.sync()

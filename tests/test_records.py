@@ -340,6 +340,17 @@ def test_a_flipped_bit_in_a_journal(
         assert read(path) in [empty, *states]
 
 
+def test_a_damaged_line_feed_before_the_last_mark_is_noticed(new: New) -> None:
+    """Journal: a line that hides the mark behind it does not make durable facts look torn."""
+    path = new()
+    written(path, [("handled", 0, "out")])
+    content = path.read_bytes()
+    assert content.count(b"\ndurable") == 1
+    path.write_bytes(content.replace(b"\ndurable", b"\x0bdurable"))
+    with pytest.raises(DirectoryDamaged, match="log is damaged at byte 0; restore it"):
+        read(path)
+
+
 @given(st.integers(1, 4), st.binary(max_size=60))
 def test_a_journal_goes_on_after_a_crash(new: New, crashes: int, rubbish: bytes) -> None:
     """Journal: written on after a torn end it is whole again, any number of times."""
