@@ -8,6 +8,7 @@ ended well, whatever happened before it (the invariants, see ``invariants.py``).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -279,6 +280,10 @@ def _processes(path: str) -> Iterator[int]:
             works_in = os.readlink(f"/proc/{entry}/cwd").encode()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended meanwhile, or is no concern of ours
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            works_in = b""  # deeper than any job directory
         if named.search(told) or named.match(works_in):
             yield int(entry)
 
