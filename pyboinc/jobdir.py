@@ -266,8 +266,7 @@ class JobDirectory:
     def restore(self) -> None:
         """Move every handled outcome from old/ back to new/ (M2); safe to repeat.
 
-        If nothing is new, old/ as a whole takes the place of new/.  A second outcome of a job
-        may have come into new/ while nobody was here.
+        If new/ is empty, old/ as a whole takes its place; if not, there may be second outcomes.
         """
         found = Counter(map(bool, map(_OUTCOME.fullmatch, disk.names(self.old))))
         if not found[True]:
@@ -307,7 +306,7 @@ class JobDirectory:
 
     def outcome_files(self) -> list[Path]:
         """Return every file in new/ and old/ that bears the name of an outcome, of any batch."""
-        places = [place for place in (self.new, self.old) if place.is_dir()]
+        places = filter(Path.is_dir, (self.new, self.old))
         return [place / n for place in places for n in disk.listing(place) if _OUTCOME.fullmatch(n)]
 
     def outcomes(self) -> dict[Arrival, Path]:

@@ -243,7 +243,8 @@ class Master:
                 self.directory.retire(done, sync=False)
             self.display.replaying(len(self._handled), len(self.directory.journal.handled))
             self._stop_if_asked()
-        self.directory.sync_retired()
+        if self._handled:
+            self.directory.sync_retired()
 
     def _recorded(self) -> Iterator[Handled]:
         spool, handled = self.directory.spool, self.directory.journal.handled

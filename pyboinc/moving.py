@@ -38,6 +38,8 @@ def take_place(step: str, source: Path, target: Path) -> bool:
     link or mount, or have an owner, a mode or a list of who may write that is to stay.
     """
     before = os.lstat(source)
+    if next(disk.names(target), None) is not None:
+        return False
     if not (_is_ordinary(source, before) and _is_ordinary(target, before)):
         return False
     try:
