@@ -12,6 +12,9 @@ from pyboinc.project import (
     Daemon,
     ErrorMask,
     FileDeleteState,
+    Outcome,
+    Result,
+    ServerState,
     ValidateState,
     Workunit,
     assimilate,
@@ -20,6 +23,7 @@ from pyboinc.project import (
     has_work,
     settle,
     transition,
+    validate,
 )
 
 
@@ -76,6 +80,9 @@ def test_rows_that_do_not_change_are_the_same_objects() -> None:
     again = settle(job.workunit, job.results, job.now)
     assert again == (job.workunit, job.results, ())
     assert (again.workunit is job.workunit, again.results is job.results) == (True, True)
+    looked = transition(job.workunit, job.results, job.now)
+    assert looked[0] is job.workunit
+    assert looked[1] is job.results
 
 
 def test_each_daemon_says_whether_it_has_work() -> None:
@@ -122,3 +129,33 @@ def test_a_time_out_whose_deadline_was_moved_on_is_not_over() -> None:
 
     assert after[0].file_delete_state == FileDeleteState.INIT
     assert after[1].validate_state == ValidateState.INIT
+
+
+def test_the_delay_of_deleting_without_any_report() -> None:
+    """A workunit that was cancelled before it had results: the delay runs from time 0."""
+    cancelled = ErrorMask.CANCELLED
+    workunit = Workunit(1, "job", error_mask=cancelled, assimilate_state=AssimilateState.DONE)
+
+    early, _ = transition(workunit, (), 9.0, delete_delay=10.0)
+    due, _ = transition(workunit, (), 10.0, delete_delay=10.0)
+    unsent = Result(1, "job", 0, ServerState.OVER, Outcome.DIDNT_NEED)
+    beside, _ = transition(workunit, (unsent,), 10.0, delete_delay=10.0)
+
+    assert (early.file_delete_state, early.transition_time) == (FileDeleteState.INIT, 10.0)
+    assert due.file_delete_state == FileDeleteState.READY
+    assert beside.file_delete_state == FileDeleteState.READY
+
+
+def test_too_many_that_do_not_agree_wake_the_transitioner() -> None:
+    """Also where more instances are still wanted: the workunit is given up at once."""
+    workunit = Workunit(1, "job", min_quorum=2, target_nresults=9, max_success_results=1)
+    rows = [
+        Result(1, "job", n, ServerState.OVER, Outcome.SUCCESS, output=f"output {n}")
+        for n in range(2)
+    ]
+
+    after, judged = validate(workunit, rows, 7.0)
+
+    assert after.error_mask == ErrorMask.TOO_MANY_SUCCESS_RESULTS
+    assert (after.transition_time, after.target_nresults) == (7.0, 9)
+    assert {row.validate_state for row in judged} == {ValidateState.INCONCLUSIVE}

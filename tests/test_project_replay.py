@@ -133,6 +133,38 @@ def test_a_history_that_is_not_of_the_format_is_refused(name: str) -> None:
         replay(breakages()[name])
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("order", "ValueError: 'feeder' is not a valid Daemon"),
+        ("second creation", "ValueError: the first step, and no other, is the creation"),
+        ("kind", "KeyError: 'explode'"),
+    ],
+)
+def test_what_is_not_of_the_format_is_said(name: str, cause: str) -> None:
+    """The message ends with what was found."""
+    with pytest.raises(ConfigurationError) as caught:
+        replay(breakages()[name])
+    assert str(caught.value) == f"history detach-q1 is not of the format: {cause}"
+
+
+def test_the_command_line_helps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--help says what it does, what it takes and what its exit status means."""
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    for line in (
+        "usage: python -m pyboinc.project.replay [-h] FILE [FILE ...]",
+        "Hold the project model against recorded histories of a real BOINC server.",
+        "  FILE        .jsonl or .jsonl.gz",
+        "Exit status: 0 all agree, 1 some differ, 2 a file that can not be read.",
+    ):
+        assert f"{line}\n" in told
+
+
 def test_the_command_line_all_agree(capsys: pytest.CaptureFixture[str]) -> None:
     """Both forms of file are read; exit status 0 says that all agree."""
     assert main([str(DATA / name) for name in FILES]) == 0

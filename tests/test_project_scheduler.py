@@ -15,6 +15,7 @@ from pyboinc.project import (
     Report,
     Workunit,
     abort_request,
+    assimilate,
     cancel,
     create_workunit,
     detach,
@@ -23,6 +24,8 @@ from pyboinc.project import (
     reissue,
     report,
     send,
+    transition,
+    validate,
 )
 
 
@@ -40,8 +43,44 @@ def test_only_an_unsent_instance_can_be_sent() -> None:
     """A scheduler that hands out the same instance twice is told at once."""
     job = Story().sends(0)
 
-    with pytest.raises(PyboincError, match=r"job_0 can not be sent to bob: it is IN_PROGRESS"):
+    with pytest.raises(PyboincError) as caught:
         send(job.workunit, job.results, 0, "bob", 9.0)
+    assert str(caught.value) == (
+        "result job_0 can not be sent to bob: it is IN_PROGRESS; only an UNSENT one can be"
+    )
+
+
+def test_an_instance_that_is_not_there_is_named() -> None:
+    """Whoever asks for it, the message names workunit and instance, and what may have happened."""
+    job = Story(max_total_results=2)
+    lost = job.workunit.copy()
+    lost.canonical_instance, lost.need_validate = 7, True
+    asked = [
+        lambda: send(job.workunit, job.results, 7, "bob", 1.0),
+        lambda: report(job.workunit, job.results, Report.success(7, "A"), 1.0),
+        lambda: expire(job.workunit, job.results, [7], 1.0),
+        lambda: assimilate(lost, job.results, 1.0),
+        lambda: validate(lost, job.results, 1.0),
+        lambda: transition(lost, job.results, 1.0),
+    ]
+    for ask in asked:
+        with pytest.raises(PyboincError) as caught:
+            ask()
+        assert str(caught.value) == (
+            "workunit job: there is no result job_7 among its 1 rows; the project's database has "
+            "lost rows or mixed up workunits"
+        )
+
+
+def test_what_a_report_says() -> None:
+    """Each way of making a report says which instance, output, state, exit status and host."""
+    uploaded, aborted = ClientState.FILES_UPLOADED, ClientState.ABORTED
+    assert Report.success(3, "A", "bob") == Report(3, "A", uploaded, 0, "bob")
+    assert Report.error(3) == Report(3, None, ClientState.COMPUTE_ERROR, 1, None)
+    failed = Report.error(3, 9, ClientState.UPLOAD_FAILED, "bob")
+    assert failed == Report(3, None, ClientState.UPLOAD_FAILED, 9, "bob")
+    assert Report.abort(3, "bob") == Report(3, None, aborted, 203, "bob")
+    assert Report.aborted_by_project(3, "bob") == Report(3, None, aborted, 202, "bob")
 
 
 def test_may_send() -> None:
@@ -146,7 +185,7 @@ def test_one_request_that_reports_an_instance_twice_loses_it() -> None:
 
     job.reports(Report.success(0, "A"), Report.success(0, "A"), Report.error(1))
     assert job.outcomes == "IN_PROGRESS CLIENT_ERROR UNSENT"
-    assert [instance for instance, _ in job.ignored] == [0, 0]
+    assert job.ignored == ((0, "reported twice in one request"),) * 2
 
     job.succeeds(0)
     assert job.canonical == 0
@@ -206,20 +245,24 @@ def test_create_work_raises_limits_to_the_target() -> None:
     assert create_workunit(5, "b_2", 3.0) == Workunit(5, "b_2", transition_time=3.0)
 
 
+ADVICE = "max_total_results, 1; lower the one or raise the other"
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
         ({"target_nresults": 0}, "target_nresults is 0, but must be at least 1"),
-        ({"min_quorum": 0}, "min_quorum is 0"),
-        ({"max_error_results": 0}, "max_error_results is 0"),
-        ({"max_error_results": 4}, "max_error_results is 4, more than max_total_results, 1"),
-        ({"max_success_results": 2}, "max_success_results is 2, more than max_total_results"),
+        ({"min_quorum": 0}, "min_quorum is 0, but must be at least 1"),
+        ({"max_error_results": 0}, "max_error_results is 0, but must be at least 1"),
+        ({"max_error_results": 4}, f"max_error_results is 4, more than {ADVICE}"),
+        ({"max_success_results": 2}, f"max_success_results is 2, more than {ADVICE}"),
     ],
 )
 def test_create_work_refuses_limits_that_contradict(limits: dict[str, int], message: str) -> None:
     """What create_work would refuse is refused here, by name and value."""
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError) as caught:
         create_workunit(1, "job", 0.0, **limits)
+    assert str(caught.value) == f"workunit job: {message}"
 
 
 def test_cancel_changes_what_is_unsent_and_the_mask() -> None:
@@ -244,6 +287,9 @@ def test_expire_moves_deadlines_only_into_the_past_and_only_of_what_is_in_progre
     assert [row.report_deadline for row in rows] == [5.0, NEVER]
     assert (workunit.transition_time, later.transition_time) == (5.0, 5.0)
     assert same_rows == rows
+    assert (later is workunit, same_rows[1] is rows[1]) == (True, True)
+    again, _ = expire(workunit, rows, [0], 5.0)
+    assert again is workunit, "a caller writes back only what has changed"
 
 
 def test_reissue_runs_a_failed_workunit_again() -> None:

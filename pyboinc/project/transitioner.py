@@ -56,13 +56,13 @@ TEN_DAYS = 10 * 86400.0
 
 
 class Census(NamedTuple):
-    """How many instances of a workunit there are of each sort."""
+    """How many instances of a workunit there are of each sort, or whether there is one."""
 
     unsent: int
     in_progress: int
     successes: int
     errors: int
-    unsendable: int
+    unsendable: bool
     new_success: bool
 
 
@@ -122,8 +122,8 @@ def _canonical_file_gone(workunit: Workunit, rows: Sequence[Result]) -> bool:
 
 def _count(rows: Sequence[Result]) -> Census:
     """Time-outs, detached hosts and instances not needed are no errors: not counted here."""
-    unsent = in_progress = successes = errors = unsendable = 0
-    new_success = False
+    unsent = in_progress = successes = errors = 0
+    unsendable = new_success = False
     for row in rows:
         outcome = row.outcome
         if row.server_state == _IN_PROGRESS:
@@ -139,12 +139,14 @@ def _count(rows: Sequence[Result]) -> Census:
         elif outcome == _VALIDATE_ERROR:
             errors += 1
         elif outcome == _COULDNT_SEND:
-            unsendable += 1
+            unsendable = True
     return Census(unsent, in_progress, successes, errors, unsendable, new_success)
 
 
 def _missing(workunit: Workunit, census: Census, total: int) -> tuple[int, bool]:
-    """Return how many new instances are wanted and allowed, and whether the limit forbids.
+    """Return how many new instances are wanted and allowed, and whether the limit was passed.
+
+    When it was, the number says nothing: the workunit is given up.
 
     INVALID successes, errors, time-outs and instances that were not needed all reopen the
     count, also when there is a canonical result: so a good workunit may get the mask.
@@ -152,7 +154,7 @@ def _missing(workunit: Workunit, census: Census, total: int) -> tuple[int, bool]
     present = census.unsent + census.in_progress + census.successes
     wanted = max(0, workunit.target_nresults - present)
     room = workunit.max_total_results - total
-    return min(wanted, max(0, room)), room < 0 or (room == 0 and wanted > 0)
+    return min(wanted, room), room < 0 or (room == 0 and wanted > 0)
 
 
 def _give_up(after: Workunit, rows: list[Result]) -> None:

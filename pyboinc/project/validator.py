@@ -82,9 +82,8 @@ def _look_for_canonical(
     if len(viable) < after.min_quorum:
         return
     good = [index for index in viable if valid(rows[index].output)]
-    agreeing: list[int] = []
-    if len(good) >= after.min_quorum:
-        agreeing = _agreeing(rows, good, after.min_quorum // 2 + 1, same)
+    enough = after.min_quorum // 2 + 1
+    agreeing = _agreeing(rows, good, enough, same) if len(good) >= after.min_quorum else []
     for index in viable:
         if index not in good:
             rows[index] = _validate_error(rows[index])

@@ -25,15 +25,15 @@ class Equivalent:
     """Mutants that behave as the code does, and why: no test can tell them apart."""
 
     file: str
-    function: str
-    after: str  # the changed line, as a regular expression
+    function: str  # as a regular expression, and so the changed line
+    after: str
     reason: str
 
     def covers(self, mutant: Mutant) -> bool:
         """Whether *mutant* is one of them."""
         return (
             mutant.file == self.file
-            and mutant.function == self.function
+            and re.fullmatch(self.function, mutant.function) is not None
             and re.fullmatch(self.after, mutant.after) is not None
         )
 
