@@ -34,6 +34,140 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, step: str, error: int) -> None:
     monkeypatch.setattr(disk, "before_step", fail)
 
 
+# ---------------------------------------------------------------- steps and errors
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The steps that are reached from now on: name, and the last part of the subject."""
+    reached: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        disk, "before_step", lambda step, about: reached.append((step, Path(about).name))
+    )
+    return reached
+
+
+def test_every_operation_is_a_step(tmp_path: Path, steps: list[tuple[str, str]]) -> None:
+    """Steps: each operation says by its name what it is about to do, and to what, once."""
+    disk.make_directory(tmp_path / "tree")
+    disk.make_directory(tmp_path / "tree")
+    disk.publish(tmp_path / "tree/file", b"content")
+    disk.move("some move", tmp_path / "tree/file", tmp_path / "tree/moved")
+    disk.remove(tmp_path / "tree/moved")
+    disk.remove_empty(tmp_path / "tree")
+    disk.remove_tree(tmp_path / "other")
+    os.close(disk.take_lock(tmp_path / "lock"))
+    log = AppendLog(tmp_path / "log")
+    log.append(b"data")
+    log.sync()
+    log.truncate(2)
+    log.close()
+    disk.reach("alone")
+    assert steps == [
+        ("make directory", "tree"),
+        ("write", "file"),
+        ("fsync", "file"),
+        ("publish", "file"),
+        ("some move", "file"),
+        ("remove", "moved"),
+        ("remove", "tree"),
+        ("remove", "other"),
+        ("lock", "lock"),
+        ("append", "log"),
+        ("fsync", "log"),
+        ("truncate", "log"),
+        ("alone", ""),
+    ]
+
+
+def test_every_operation_explains_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors: the message says what could not be done to what, why, and what to do next."""
+    log, path = AppendLog(tmp_path / "log"), tmp_path / "file"
+    log.append(b"one")
+    log.sync()
+    steps = {
+        "make the directory": ("make directory", lambda: disk.make_directory(path)),
+        "write": ("write", lambda: disk.publish(path, b"")),
+        "move": ("retire", lambda: disk.move("retire", path, tmp_path / "other")),
+        "remove": ("remove", lambda: disk.remove(path)),
+        "remove ": ("remove", lambda: disk.remove_tree(path)),
+        "remove  ": ("remove", lambda: disk.remove_empty(path)),
+        "lock": ("lock", lambda: disk.take_lock(path)),
+        "append to": ("append", lambda: (log.append(b"two"), log.sync())),
+        "truncate": ("truncate", lambda: log.truncate(1)),
+    }
+    why = "Input/output error; mend that and run the same command; it resumes"
+    for action, (step, operation) in steps.items():
+        failing_at(monkeypatch, step, errno.EIO)
+        with pytest.raises(JobDirectoryError) as caught:
+            operation()
+        about = log.path if step in ("append", "truncate") else path
+        assert str(caught.value) == f"cannot {action.strip()} {about}: {why}"
+    monkeypatch.undo()
+    log.close()
+    gone = "No such file or directory; mend that and run the same command; it resumes"
+    none = tmp_path / "none"
+    operations = {
+        f"sync the directory {none}": lambda: disk.sync_directory(none),
+        f"list {none}": lambda: disk.listing(none),
+        f"open {none}/log": lambda: AppendLog(none / "log"),
+    }
+    for action, failing in operations.items():
+        with pytest.raises(JobDirectoryError) as caught:
+            failing()
+        assert str(caught.value) == f"cannot {action}: {gone}"
+    with pytest.raises(JobDirectoryError, match=r"cannot read .*log: Bad file descriptor; mend"):
+        log.read(0, 1)
+
+
+def test_what_to_do_next() -> None:
+    """Errors: what can be helped is told how; a cause that nobody foresaw is told as it is."""
+    told = {
+        errno.ENOSPC: "No space left on device; the disk is full; nothing is lost: free some space "
+        "and run the same command",
+        errno.EDQUOT: "Disk quota exceeded; your disk quota is used up; nothing is lost: free some "
+        "space and run it again",
+        errno.EROFS: "Read-only file system; the file system is read-only; copy the job directory "
+        "to one you may write to",
+        errno.EACCES: "Permission denied; you may not write there; change its owner or mode, or "
+        "copy the job directory",
+        errno.EMFILE: "Too many open files; too many open files; raise the limit (ulimit -n) and "
+        "run the same command",
+    }
+    for number, text in told.items():
+        assert str(disk.explain("write", "f", OSError(number, ""))) == f"cannot write f: {text}"
+
+
+def test_files_are_for_whom_the_umask_says(tmp_path: Path) -> None:
+    """Files: what PyBOINC makes may be read and written as the user's umask has it, not run."""
+    before = os.umask(0o002)
+    try:
+        disk.publish(tmp_path / "file", b"")
+        os.close(disk.take_lock(tmp_path / "lock"))
+        AppendLog(tmp_path / "log").close()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"file": 0o664, "lock": 0o664, "log": 0o664}
+
+
+def test_what_publish_begins_with_is_no_link(tmp_path: Path) -> None:
+    """Files appear whole: somebody's link under the temporary name is not followed."""
+    (tmp_path / f".file.{os.getpid()}.tmp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(JobDirectoryError, match="cannot write .*/file: Too many levels of symb"):
+        disk.publish(tmp_path / "file", b"content")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_checksum() -> None:
+    """Checksums: the CRC-32 that every tool knows, over all parts, in eight digits."""
+    assert disk.checksum(()) == "00000000"
+    assert disk.checksum((b"123456789",)) == disk.checksum((b"1234", b"56789")) == "cbf43926"
+    assert disk.checksum((b"\n",)) == "32d70693"
+
+
 # ---------------------------------------------------------------- publish
 
 
@@ -273,14 +407,18 @@ def test_check_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.check_space(tmp_path)
     real = os.statvfs(tmp_path)
 
-    def full(blocks: int) -> None:
+    def full(blocks: int, free: int = 0) -> None:
         values = list(real)
-        values[2:5] = [blocks, 0, 0]
+        values[0:5] = [4096, 1 << 20, blocks, free, free]
         monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(values))
 
     full(1000)
-    with pytest.raises(JobDirectoryError, match="the disk is full; nothing is lost"):
+    with pytest.raises(
+        JobDirectoryError, match=r"cannot write to .*: No space .*; nothing is lost"
+    ):
         disk.check_space(tmp_path)
+    full(1000, free=1)
+    disk.check_space(tmp_path)
     full(0)
     disk.check_space(tmp_path)
 
@@ -295,8 +433,12 @@ def test_the_lock_is_one_process_s(tmp_path: Path) -> None:
     assert disk.lock_holder(path) is None
     held = disk.take_lock(path)
     assert disk.lock_holder(path) == os.getpid()
-    with pytest.raises(DirectoryBusy, match=f"process {os.getpid()}\\) is running in .*/job;"):
+    with pytest.raises(DirectoryBusy) as caught:
         disk.take_lock(path)
+    assert str(caught.value) == (
+        f"another master (process {os.getpid()}) is running in {tmp_path / 'job'}; wait for it, or "
+        "stop it with ^C: this one would wait for the same jobs"
+    )
     os.close(held)
     assert disk.lock_holder(path) is None
     os.close(disk.take_lock(path))
@@ -346,18 +488,27 @@ def test_a_lock_without_a_number(tmp_path: Path) -> None:
     import fcntl
 
     path = tmp_path / "lock"
-    with open(path, "w") as file:
+    with open(path, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert disk.lock_holder(path) == 0
-        with pytest.raises(DirectoryBusy, match="process unknown"):
+        with pytest.raises(DirectoryBusy, match=r"\(process unknown\)"):
+            disk.take_lock(path)
+        file.write(b"\xff\n")
+        file.flush()
+        assert disk.lock_holder(path) == 0
+        with pytest.raises(DirectoryBusy, match="\\(process \N{REPLACEMENT CHARACTER}\\)"):
             disk.take_lock(path)
 
 
 def test_windows_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows: one clear message until it is done."""
     monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(ConfigurationError, match="does not run a master on Windows yet"):
+    with pytest.raises(ConfigurationError) as caught:
         disk.take_lock(tmp_path / "lock")
+    assert str(caught.value) == (
+        "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
+        "use Linux, macOS or the Windows Subsystem for Linux"
+    )
 
 
 # ---------------------------------------------------------------- logs
