@@ -642,6 +642,20 @@ def test_an_outcome_that_grows_too_big(project: Project, directory: Path) -> Non
     assert "1001 bytes; the limit is 1000" in failures[0].reason
 
 
+def test_an_output_larger_than_usual(project: Project, directory: Path) -> None:
+    """Refusals: max_output allows outputs of more than the codec takes without being asked."""
+    project.answer = lambda sequence, value: (
+        b"\x80\x04\x8e%s%s."
+        % (
+            (68_000_000).to_bytes(8, "little"),
+            bytes(68_000_000),
+        )
+    )
+    sizes: list[int] = []
+    run(directory, calls(1), lambda output: sizes.append(len(output)), max_output=69_000_000)
+    assert sizes == [68_000_000]
+
+
 def test_a_lost_outcome_is_done_again(project: Project, directory: Path) -> None:
     """Losses: an outcome that was handled before and is gone is had again, in its place."""
     first: list[int] = []
