@@ -49,6 +49,7 @@ TARGETS = {
             "tests/test_disk.py",
             "tests/test_opening.py",
             "tests/test_master.py",
+            "tests/test_calls.py",
         ),
         slow=("tests/test_recovery.py",),
     ),
@@ -59,7 +60,12 @@ TARGETS = {
             "pyboinc/outcomes.py",
             "pyboinc/calls.py",
         ),
-        quick=("tests/test_master.py", "tests/test_opening.py", "tests/test_jobdir.py"),
+        quick=(
+            "tests/test_master.py",
+            "tests/test_opening.py",
+            "tests/test_jobdir.py",
+            "tests/test_calls.py",
+        ),
         slow=("tests/test_handlers.py", "tests/test_recovery.py"),
     ),
 }
