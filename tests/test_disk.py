@@ -315,6 +315,18 @@ def test_a_file_that_may_not_be_read_is_refused(
         disk.read_bounded(tmp_path / "file", 10)
 
 
+def test_a_disk_that_fails_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded reading: an error of the disk is told with the file's name."""
+    (tmp_path / "file").write_bytes(b"12345")
+
+    def fail(descriptor: int, size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", fail)
+    with pytest.raises(JobDirectoryError, match="cannot read .*/file: Input/output error; mend"):
+        disk.read_bounded(tmp_path / "file", 10)
+
+
 def test_a_file_that_grows_while_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +386,16 @@ def test_make_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JobDirectoryError, match="cannot make the directory .*/file: File exists"):
         disk.make_directory(tmp_path / "file")
+
+
+def test_a_directory_that_somebody_else_makes_in_this_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making: who comes second finds it made, and that is as good."""
+    path = tmp_path / "directory"
+    monkeypatch.setattr(disk, "before_step", lambda step, about: path.mkdir())
+    disk.make_directory(path)
+    assert path.is_dir()
 
 
 def test_remove(tmp_path: Path) -> None:

@@ -333,6 +333,7 @@ def test_reissue_counts_only_errors_and_takes_another_target() -> None:
     assert (workunit.max_error_results, workunit.max_total_results) == (3, 6)
     assert workunit.target_nresults == 2
     assert rows == job.results
+    assert all(row is before for row, before in zip(rows, job.results, strict=True))
 
 
 def test_reissue_leaves_a_running_workunit_alone() -> None:

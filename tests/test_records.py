@@ -87,6 +87,24 @@ def test_a_record_says_all_of_its_call(new: New) -> None:
     spool.close()
 
 
+def test_each_call_has_its_own_limits(new: New) -> None:
+    """Spool: what calls have in common is written as often as if they had nothing in common."""
+    path = new()
+    spool = Spool(path)
+    limits = [{}, {"quorum": 2}, {"quorum": 3}, {}, {"priority": -1}]
+    made = [("a", "x", 1), ("b", "x", 1), ("a", "y", 1), ("a", "x", 2), ("a", "x", 1)]
+    expected = [(*call, each) for call in made for each in limits]
+    for slave, bundle, phase, each in expected:
+        spool.append(slave, bundle, phase, each, b"")
+    spool.sync()
+    spool.close()
+    spool = Spool(path)
+    spool.load(len(expected))
+    found = [spool.call(number) for number in range(len(spool))]
+    assert [(one.slave, one.bundle, one.phase, one.limits) for one in found] == expected
+    spool.close()
+
+
 def test_a_record_with_a_long_head(new: New) -> None:
     """Spool: a slave of a very long path has its place, too."""
     path = new()
