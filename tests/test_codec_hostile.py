@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import codec_hostile
+import codec_reasons
 import codec_traps
 import codec_types
 import numpy as np
@@ -148,7 +149,7 @@ def test_there_are_enough_payloads() -> None:
 def test_nothing_runs_and_nothing_changes(group: str) -> None:
     """Data never runs: each payload is refused, or gives an inert value that is listed here."""
     before = world()
-    loaded = set()
+    loaded, refused = set(), {}
     for label, data in PAYLOADS.items():
         if not label.startswith(group + ":"):
             continue
@@ -160,8 +161,11 @@ def test_nothing_runs_and_nothing_changes(group: str) -> None:
             assert is_inert(result), label
         else:
             assert str(result).isascii() and len(str(result)) < 400, label
+            refused[label] = result
     assert loaded == {label for label in INERT if label.startswith(group + ":")}
     assert world() == before
+    again = "python tests/codec_reasons.py writes anew for which reasons they are refused"
+    assert codec_reasons.lines(refused) == codec_reasons.known(group), again
 
 
 def test_the_payloads_are_real() -> None:
