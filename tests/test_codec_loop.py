@@ -14,7 +14,7 @@ from codec_hostile import MEMO, get, name, new, number, pickled, row, table, tex
 from codec_types import Data, Label, Plain
 from test_codec import alike
 
-from pyboinc.codec import Budget, Registry, RejectedResult, encode
+from pyboinc.codec import Budget, Registry, RejectedResult, decode, encode
 from pyboinc.codec.loader import Loader
 from pyboinc.codec.rows import read_numbers
 
@@ -27,6 +27,11 @@ VALUES: dict[str, Any] = {
     "a tree": Data(1, [Data(2, [Data(3)]), Data(4, [Data(5), Data(6)])]),
     "rows of numbers": [[1.5] * 300, list(range(300)), [70_000 + n for n in range(20)], [7] * 9],
     "rows of dictionaries": [{"a": n, "b": str(n), "c": n / 3, "d": None} for n in range(300)],
+    "what looks like keys": [
+        [{}, ("abc", 1, "abc", 2, "x" * 30, 3, "x" * 30)],
+        [{"k": 1}, ["abc", 1, "abc", 2, "y" * 30]],
+        [{}, ("same", "same", "same", "same", "z" * 30)],
+    ],
     "attributes of all kinds": codec_types._with(
         Plain(), a=1, b=300, c=70_000, d=0.5, e="e", f=None, g=True, h=[], i={}, j="e", k=2**70
     ),
@@ -96,6 +101,18 @@ def test_no_argument_crosses_a_frame(name: str) -> None:
         framed = b"\x80\x04\x95" + struct.pack("<Q", end) + body
         with pytest.raises(RejectedResult, match="straddles the end of its frame"):
             load(framed)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("empty", [{}, {"k": 1}])
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_what_stands_behind_a_dictionary_is_not_taken_for_its_keys(
+    kind: type, empty: dict[str, int], protocol: int
+) -> None:
+    """Data: the items of a tuple or list that follow a dictionary come back all, and in order."""
+    for length in range(12):
+        value = [empty, kind((["abc", length, "abc", "abc", None] * 3)[:length]), "x" * 30]
+        assert decode(pickle.dumps(value, protocol), CLASSES) == value
 
 
 def test_a_dictionary_is_filled_when_its_items_are_all_there() -> None:

@@ -58,14 +58,15 @@ def read_pairs(
 
     Keys are text.  Returns None, and where the loop goes on behind the SETITEMS, and how
     many opcodes were read: hardly more than *most*.  If it does not come to SETITEMS the
-    table stays empty, and what it would have got is returned instead of None, in a row.
+    table stays empty, and what it would have got is returned instead of None, in a row: that may
+    be the items of a tuple, so no key is read twice.
     """
     last, used = limit - _LONGEST, 0
     while pos < last and used < most:
         code = data[pos]
         if code == 0x68:  # BINGET
             key = memo[data[pos + 1]]
-            if type(key) is not str:
+            if type(key) is not str or key in table:
                 break
             pos += 2
         elif code == 0x8C:  # SHORT_BINUNICODE, MEMOIZE
@@ -73,6 +74,8 @@ def read_pairs(
             if end >= last or data[end] != 0x94:
                 break
             key = str(data[pos + 2 : end], "utf-8")
+            if key in table:
+                break
             memo.append(key)
             pos = end + 1
             used += 1
