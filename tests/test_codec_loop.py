@@ -115,6 +115,23 @@ def test_what_stands_behind_a_dictionary_is_not_taken_for_its_keys(
         assert decode(pickle.dumps(value, protocol), CLASSES) == value
 
 
+def _of_a_type_before(kind: str) -> bytes:
+    """A type, and then a first array of it that refers to it, as no pickler writes it."""
+    before = pickle.dumps(np.dtype(kind), 4)[11:-1]
+    array = pickle.dumps(np.array([1, 2], dtype=kind), 4)[11:-1]
+    start = array.index(b"\x85\x94h") + 3
+    end = array.index(b"t\x94b", array.index(b"NNNJ")) + 3
+    return b"\x80\x04(" + before + array[:start] + b"\x05" + array[end:] + b"t."
+
+
+def test_what_one_pickle_says_of_its_types_is_nothing_to_another() -> None:
+    """Fidelity: an array whose type stands elsewhere in its pickle has that type, each time."""
+    for kind in ("f8", "i8", "f8", "u8"):
+        data = _of_a_type_before(kind)
+        ours, theirs = load(data), pickle.loads(data)
+        assert alike(ours, theirs) and ours[1].dtype == np.dtype(kind)
+
+
 def test_a_dictionary_is_filled_when_its_items_are_all_there() -> None:
     """Order: what refers to a dictionary before SETITEMS sees it empty, as `pickle` shows it."""
     counted = b"}" + MEMO + b"(" + text("a") + MEMO + number(1) + text("b") + MEMO

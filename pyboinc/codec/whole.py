@@ -189,6 +189,8 @@ def _description(loader: Loader, head: _Head, at: int) -> int:
     at += 4
     head.more = [head.shape]
     if index < len(memo):
+        if head.entries is _FIRST_ENTRIES:
+            return -1  # what it says depends on more than its bytes: not to be kept
         head.dtype = memo[index]
         return at if type(head.dtype) in _kinds else -1
     size = _TYPE_SIZE + data[at + _NAME_AT]
