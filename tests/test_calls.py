@@ -108,7 +108,7 @@ def test_a_class_that_the_slave_knows(calls: Calls, directory: JobDirectory) -> 
 
     calls.call("one_slave.py", Input(5), {})
     assert type(calls.input(0)) is Input
-    assert calls.decode(codec.encode(Input(6)), 1000).number == 6
+    assert calls.decode(codec.encode(Input(6)), codec.Budget(bytes=1000)).number == 6
     again = Calls(directory, ())
     other = Input(5)
     other.number = int("5")
@@ -120,11 +120,12 @@ def test_a_class_that_the_slave_knows(calls: Calls, directory: JobDirectory) -> 
 def test_how_large_an_output_may_be(calls: Calls) -> None:
     """Outputs: what is loaded is as large as the caller allows, less or more than usually."""
     data = codec.encode("x" * 100)
-    assert calls.decode(data, len(data)) == calls.decode(data) == "x" * 100
+    assert calls.decode(data, codec.Budget(bytes=len(data))) == calls.decode(data) == "x" * 100
     with pytest.raises(RejectedResult):
-        calls.decode(data, len(data) - 1)
+        calls.decode(data, codec.Budget(bytes=len(data) - 1))
     large = bytes(68_000_000)
-    data = codec.encode(large, "large", codec.Registry({}), codec.Budget(bytes=69_000_000))
-    assert calls.decode(data, 69_000_000) == large
+    more = codec.Budget(bytes=69_000_000)
+    data = codec.encode(large, "large", codec.Registry({}), more)
+    assert calls.decode(data, more) == large
     with pytest.raises(RejectedResult):
         calls.decode(data)
