@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import fnmatch
 import os
-import shutil
 import stat
 import sys
 import time
@@ -25,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from pyboinc import removal
 from pyboinc.errors import ConfigurationError, DirectoryBusy, JobDirectoryError, RejectedResult
 from pyboinc.stderr import keep_standard_descriptors
 
@@ -178,11 +178,16 @@ def move(step: str, source: Path | str, target: Path | str) -> None:
 
     A power cut can leave half of such a move: one file with both names, and a rename from one
     name of a file to another one does nothing.  So the old name is removed if it is still there.
+    A directory that lies where a file is to go is moved out of the way.
     ``FileNotFoundError`` passes through: the caller knows whether that may be.
     """
     try:
         reach(step, source)
-        os.rename(source, target)
+        try:
+            os.rename(source, target)
+        except IsADirectoryError:
+            os.rename(target, f"{os.fspath(target)}.displaced-{time.time_ns()}")
+            os.rename(source, target)
         if os.path.lexists(source) and same_file(source, target):
             os.unlink(source)
     except FileNotFoundError:
@@ -204,11 +209,11 @@ def remove(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove the directory *path* and all that is in it, if it is there."""
+    """Remove *path* and, if it is a directory, all that is in it; it need not be there."""
     with _explained("remove", path):
         reach("remove", path)
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_symlink() or path.exists():
+            removal.remove(os.fspath(path))
 
 
 def remove_empty(path: Path) -> bool:
@@ -253,17 +258,29 @@ def take_lock(path: Path) -> int:
     keep_standard_descriptors()
     with _explained("lock", path):
         reach("lock", path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not _flock(descriptor):
-            holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-            os.close(descriptor)
-            raise DirectoryBusy(
-                f"another master (process {holder}) is running in {path.parent.parent}; wait for "
-                "it, or stop it with ^C: this one would wait for the same jobs"
-            )
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if not _flock(descriptor):
+                holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+                os.close(descriptor)
+                raise DirectoryBusy(
+                    f"another master (process {holder}) is running in {path.parent.parent}; wait "
+                    "for it, or stop it with ^C: this one would wait for the same jobs"
+                )
+            if is_at(descriptor, path):
+                break
+            os.close(descriptor)  # who had it has removed it: it keeps nobody out any more
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+def is_at(descriptor: int, path: Path | str) -> bool:
+    """Return whether the open file is the one that lies at *path*."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _check_system() -> None:

@@ -20,30 +20,27 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyboinc import disk, moving
 from pyboinc.compact import KINDS
 from pyboinc.errors import (
-    CheckpointMismatch,
     DirectoryDamaged,
     JobDirectoryError,
     RejectedResult,
 )
+from pyboinc.quarantine import OUTCOME, Quarantine
 from pyboinc.records import Journal, Spool
-from pyboinc.stderr import say
-
-FORMAT = 1
-"""The version of everything written here; a newer one is refused, never guessed at."""
+from pyboinc.run_record import FORMAT, RunRecord, check_format, parse_record
 
 OUTPUT, ERROR = KINDS
-_OUTCOME = re.compile(r"([A-Za-z0-9-]{1,40})_(0|[1-9][0-9]{0,11})\.(out|error)")
 _ERROR_LIMIT = 4 << 20
+_ARCHIVE_LIMIT = 128_000_000
 
 
 class Arrival(NamedTuple):
@@ -52,32 +49,6 @@ class Arrival(NamedTuple):
     file: str
     sequence: int
     kind: str
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """What a batch was begun with (``.pyboinc/run.json``).
-
-    ``token`` is drawn at random and names this batch to its backend before there is a
-    batch ID; ``files`` maps each file of the program to its sha256; ``batch`` is None
-    until the backend has given an ID; ``abandoned`` says that --fresh has given this batch
-    up, and that what is left of it is to be set aside.
-    """
-
-    token: str
-    backend: str
-    seed: int
-    program: str
-    files: dict[str, str] = field(default_factory=dict)
-    slaves: list[str] = field(default_factory=list)
-    modules: list[str] = field(default_factory=list)
-    include: list[str] = field(default_factory=list)
-    limits: dict[str, Any] = field(default_factory=dict)
-    directory: str = ""
-    batch: str | None = None
-    starts: int = 0
-    abandoned: bool = False
-    format: int = FORMAT
 
 
 class JobDirectory:
@@ -96,6 +67,7 @@ class JobDirectory:
         self.record: RunRecord | None = None
         self._lock = -1
         self._jobs_made = 0
+        self._quarantine = Quarantine(self.state / "quarantine")
         self._opened: tuple[Spool, Journal] | None = None
 
     @property
@@ -146,6 +118,14 @@ class JobDirectory:
             disk.make_directory(directory)
         self._remove_temporaries()
 
+    def check_place(self) -> None:
+        """Raise if the directory was moved, or its lock removed, while this master was at work.
+
+        What lies at its path now may be another one, with a master of its own.
+        """
+        if self._lock >= 0 and not disk.is_at(self._lock, self.state / "lock"):
+            raise moved(self.path)
+
     def _remove_temporaries(self) -> None:
         """Remove what killed masters were writing: who has the lock is the only one who writes."""
         disk.remove_temporaries(self.path, self.checkpoint.name)
@@ -166,7 +146,7 @@ class JobDirectory:
                     "--fresh"
                 ) from None
             return
-        self.record = _parse_record(self.state / "run.json", text)
+        self.record = parse_record(self.state / "run.json", text)
 
     def _read_checkpoint(self) -> str | None:
         """Return the batch ID of the checkpoint, or None if there is none."""
@@ -176,7 +156,7 @@ class JobDirectory:
             return None
         lines = text.splitlines()
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-        _check_format(self.checkpoint, fields.get("format", "damaged"))
+        check_format(self.checkpoint, fields.get("format", "damaged"))
         jobs = fields.get("jobs", "0")
         self._jobs_made = int(jobs) if jobs.isdecimal() else 0
         return lines[0]
@@ -184,9 +164,9 @@ class JobDirectory:
     def begin(self, record: RunRecord) -> None:
         """Begin a batch: nothing of an earlier run is left, and *record* is durable."""
         for directory in (self.old, self.new):
-            for name in disk.listing(directory):
-                if _OUTCOME.fullmatch(name):
-                    self.quarantine(name, "left by an earlier batch", directory)
+            names = [name for name in disk.listing(directory) if OUTCOME.fullmatch(name)]
+            if names:
+                self.quarantine("left by an earlier batch", *sorted(names), where=directory)
         self._close_logs()
         for log in ("spool", "journal"):
             disk.remove(self.state / log)
@@ -194,6 +174,7 @@ class JobDirectory:
 
     def save(self, record: RunRecord) -> None:
         """Make *record* durable."""
+        self.check_place()
         self.record = record
         text = json.dumps(asdict(record), indent=1, sort_keys=True) + "\n"
         disk.publish(self.state / "run.json", text.encode())
@@ -201,6 +182,7 @@ class JobDirectory:
     def write_checkpoint(self) -> None:
         """Write ``pyboinc_checkpoint``: every call made so far has its job."""
         assert self.record is not None and self.record.batch is not None
+        self.check_place()
         lines = [
             self.record.batch,
             f"format: {FORMAT}",
@@ -224,6 +206,7 @@ class JobDirectory:
         if not any(path not in (self.new, self.old) or disk.listing(path) for path in entries):
             return None
         target = self.make(self._previous())
+        self._quarantine = Quarantine(self.state / "quarantine")
         *others, last = entries
         for group in (others, [last]):
             for entry in group:
@@ -268,7 +251,8 @@ class JobDirectory:
 
         If new/ is empty, old/ as a whole takes its place; if not, there may be second outcomes.
         """
-        found = Counter(map(bool, map(_OUTCOME.fullmatch, disk.names(self.old))))
+        self._refuse_what_is_not_called_for()
+        found = Counter(map(bool, map(OUTCOME.fullmatch, disk.names(self.old))))
         if not found[True]:
             return
         if found[False] or not moving.take_place("restore", self.old, self.new):
@@ -280,22 +264,48 @@ class JobDirectory:
 
     def _outcomes_in_old(self) -> Iterator[str]:
         """Yield the names of the outcomes in old/, each when its place in new/ is free."""
-        for name in filter(_OUTCOME.fullmatch, disk.names(self.old)):
+        for name in filter(OUTCOME.fullmatch, disk.names(self.old)):
             there = f"{self.new}/{name}"
             if os.path.lexists(there) and not disk.same_file(f"{self.old}/{name}", there):
-                self.quarantine(name, "a second outcome of a job already handled")
+                self.quarantine("a second outcome of a job already handled", name)
             yield name
+
+    def _refuse_what_is_not_called_for(self) -> None:
+        """Set outcomes aside whose jobs are not called for yet.
+
+        They are of a later time than the logs, which came from a backup; when there are such
+        calls, they may be others.
+        """
+        assert self.record is not None
+        for directory in (self.old, self.new):
+            names = [
+                name
+                for name in disk.names(directory)
+                if (match := OUTCOME.fullmatch(name))
+                and match[1] == self.record.batch
+                and int(match[2]) >= len(self.spool)
+            ]
+            if names:
+                self.quarantine(
+                    "no job of this batch is called for under this name",
+                    *sorted(names),
+                    where=directory,
+                )
 
     def arrivals(self) -> list[Arrival]:
         """Return what lies in new/ (M8), ordered by job; what is foreign is quarantined."""
         assert self.record is not None
-        found = []
+        self.check_place()
+        found, foreign = [], []
         for name in disk.listing(self.new):
-            match = _OUTCOME.fullmatch(name)
+            match = OUTCOME.fullmatch(name)
             if match and match[1] == self.record.batch and int(match[2]) < len(self.spool):
                 found.append(Arrival(name, int(match[2]), match[3]))
             elif not name.startswith("."):
-                self.quarantine(name, "no job of this batch has an outcome of this name")
+                foreign.append(name)
+        if foreign:
+            foreign.sort()
+            self.quarantine("no job of this batch has an outcome of this name", *foreign)
         found.sort(key=lambda arrival: (arrival.sequence, arrival.kind))
         return found
 
@@ -307,7 +317,7 @@ class JobDirectory:
     def outcome_files(self) -> list[Path]:
         """Return every file in new/ and old/ that bears the name of an outcome, of any batch."""
         places = filter(Path.is_dir, (self.new, self.old))
-        return [place / n for place in places for n in disk.listing(place) if _OUTCOME.fullmatch(n)]
+        return [place / n for place in places for n in disk.listing(place) if OUTCOME.fullmatch(n)]
 
     def outcomes(self) -> dict[Arrival, Path]:
         """Return every outcome of this batch that lies here and its directory; changes nothing."""
@@ -316,7 +326,7 @@ class JobDirectory:
         # In this order a master that handles one meanwhile can not hide it.
         for directory in (self.new, self.old):
             for name in disk.listing(directory):
-                match = _OUTCOME.fullmatch(name)
+                match = OUTCOME.fullmatch(name)
                 if match and match[1] == self.record.batch:
                     found[Arrival(name, int(match[2]), match[3])] = directory
         return found
@@ -332,6 +342,7 @@ class JobDirectory:
 
         Without *sync* a power cut may undo it, until :meth:`sync_retired`.
         """
+        self.check_place()
         handled = [one.file for one in arrivals]
         if moving.move_all("retire", handled, self.new, self.old) and sync:
             self.sync_retired()
@@ -345,25 +356,10 @@ class JobDirectory:
         """Put a failure report of the master's own into new/."""
         disk.publish(self.new / self.outcome(sequence, ERROR).file, failure)
 
-    def quarantine(self, name: str, reason: str, where: Path | None = None) -> None:
-        """Set the file *name* of new/ (or *where*) aside, with the reason; it is never lost."""
-        directory = self.make(self.state / "quarantine")
-        # Room for a number and ".reason": a name may be as long as the file system allows.
-        kept = os.fsdecode(os.fsencode(name)[:200])
-        target = directory / kept
-        number = 1
-        while target.exists() or target.is_symlink():
-            number += 1
-            target = directory / f"{kept}.{number}"
-        explanation = target.with_name(f"{target.name}.reason")
-        disk.publish(explanation, f"{reason!a}\n".encode())
-        try:
-            disk.move("quarantine", (where or self.new) / name, target)
-        except FileNotFoundError:  # somebody else has just taken it away
-            disk.remove(explanation)
-            return
-        disk.sync_directory(directory)
-        say(f"pyboinc: set {name!a} aside in {directory}: {reason!a}")
+    def quarantine(self, reason: str, *names: str, where: Path | None = None) -> None:
+        """Set files of new/ (or *where*) aside, with the reason."""
+        self.check_place()
+        self._quarantine.take([(where or self.new) / name for name in names], reason)
 
     # Archives of slave programs.
 
@@ -374,7 +370,7 @@ class JobDirectory:
     def keep_bundle(self, digest: str, data: bytes) -> None:
         """Store a slave archive, once for each content."""
         path = self.bundle_path(digest)
-        if not path.exists():
+        if not _holds(path, data):
             disk.make_directory(path.parent)
             disk.publish(path, data)
 
@@ -392,6 +388,38 @@ class JobDirectory:
             self._lock = -1
 
 
+def moved(path: Path) -> JobDirectoryError:
+    """Return the error of a job directory that is no longer at *path*."""
+    return JobDirectoryError(
+        f"{path} was moved or replaced while a master was at work in it; nothing is lost: run "
+        "the same command where the directory is now"
+    )
+
+
+def check_archive(archive: Path, digest: str) -> None:
+    """Raise :class:`DirectoryDamaged` unless the file *archive* has this sha256.
+
+    What runs is what was called: neither another program, nor an archive that unpacks to more
+    than the disk holds.
+    """
+    try:
+        found = sha256(disk.read_bounded(archive, _ARCHIVE_LIMIT)).hexdigest()
+    except (FileNotFoundError, RejectedResult) as error:
+        found = str(error)
+    if found != digest:
+        raise DirectoryDamaged(
+            f"{archive} is not the archive of the slave that was called; restore it from a backup, "
+            "or start a new batch with --fresh"
+        )
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return disk.read_bounded(path, len(data)) == data
+    except (FileNotFoundError, RejectedResult):
+        return False
+
+
 def _read_own(path: Path) -> bytes:
     """Read a small file that only a master writes; raises ``FileNotFoundError``."""
     try:
@@ -401,30 +429,3 @@ def _read_own(path: Path) -> bytes:
             f"{path} is not as PyBOINC left it: {refusal}; restore it, or start a new batch "
             "with --fresh"
         ) from None
-
-
-def _check_format(path: Path, found: object) -> None:
-    if str(found) == str(FORMAT):
-        return
-    if str(found).isdigit() and int(str(found)) > FORMAT:
-        raise CheckpointMismatch(
-            f"{path} was written by a newer PyBOINC (format {found}; this one knows {FORMAT}); "
-            "upgrade PyBOINC, or start a new batch with --fresh"
-        )
-    raise DirectoryDamaged(
-        f"{path} is not a checkpoint of PyBOINC; restore it, or start a new batch with --fresh"
-    )
-
-
-def _parse_record(path: Path, text: bytes) -> RunRecord:
-    record = None
-    try:
-        found: Mapping[str, Any] = json.loads(text)
-        form = found["format"]
-        if str(form) == str(FORMAT):
-            record = RunRecord(**found)
-    except (ValueError, KeyError, TypeError):
-        form = "damaged"
-    _check_format(path, form)
-    assert record is not None
-    return record

@@ -35,11 +35,12 @@ from pyboinc.errors import (
     PyboincError,
     ReplayMismatch,
 )
-from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory, RunRecord
+from pyboinc.jobdir import ERROR, OUTPUT, Arrival, JobDirectory
 from pyboinc.opening import digests, open_directory
 from pyboinc.outcomes import Outcomes
 from pyboinc.progress import Display
 from pyboinc.report import describe_failures
+from pyboinc.run_record import RunRecord
 
 GROUP = 64
 """Outcomes handled between two commits, at most."""
@@ -212,7 +213,9 @@ class Master:
         assert record is not None
         self.calls.begin(self.phase, directory.journal.phases[self.phase])
         if record.batch is not None and len(directory.journal.handled) == len(directory.spool):
+            self._outcomes.jobs_are_made = False
             return
+        self._outcomes.jobs_are_made = True
         self._begin_batch()
         reach("make jobs")
         self.backend.submit(0, len(directory.spool))
@@ -272,7 +275,7 @@ class Master:
     def _wait_for_the_rest(self) -> None:
         self.calls.begin(self.phase, len(self.directory.spool))
         while self._outstanding():
-            arrivals = [one for one in self.directory.arrivals() if self._is_due(one)]
+            arrivals = self._due()
             for start in range(0, len(arrivals), GROUP):
                 self._handle_group(arrivals[start : start + GROUP])
                 self._show()
@@ -301,12 +304,18 @@ class Master:
         spool = self.directory.spool
         return spool.calls_up_to(self.phase) - len(self._handled)
 
-    def _is_due(self, arrival: Arrival) -> bool:
-        """Whether this phase is to handle it; a second outcome of a job is set aside."""
-        if arrival.sequence in self._handled:
-            self.directory.quarantine(arrival.file, "a second outcome of a job already handled")
-            return False
-        return self.directory.spool.phase_of(arrival.sequence) == self.phase
+    def _due(self) -> list[Arrival]:
+        """Return what this phase is to handle; second outcomes of a job are set aside."""
+        arrivals = self.directory.arrivals()
+        again = [one.file for one in arrivals if one.sequence in self._handled]
+        if again:
+            self.directory.quarantine("a second outcome of a job already handled", *again)
+        phase_of = self.directory.spool.phase_of
+        return [
+            one
+            for one in arrivals
+            if one.sequence not in self._handled and phase_of(one.sequence) == self.phase
+        ]
 
     def _handle_group(self, arrivals: Sequence[Arrival]) -> None:
         done: list[Arrival] = []

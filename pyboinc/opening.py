@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from pyboinc import __version__, bundle
+from pyboinc import __version__, bundle, copies
 from pyboinc.backends import Backend, find_backend
 from pyboinc.calls import Calls
 from pyboinc.config import Settings
 from pyboinc.errors import CheckpointMismatch, DirectoryDamaged, PyboincError
 from pyboinc.faults.draws import new_seed
-from pyboinc.jobdir import JobDirectory, RunRecord
+from pyboinc.jobdir import JobDirectory
+from pyboinc.run_record import RunRecord
 from pyboinc.stderr import say
 
 
@@ -45,8 +46,10 @@ def open_directory(directory: JobDirectory, settings: Settings, calls: Calls) ->
 
 def _start_afresh(directory: JobDirectory, settings: Settings) -> None:
     """Give the batch here up, once and for all, even if this is cut short."""
+    original = None if settings.accept_copy else copies.original_of(directory)
     directory.abandon()
-    _cancel(directory, settings)
+    if original is None:
+        _cancel(directory, settings)
     kept = directory.set_aside()
     if kept is not None and not settings.quiet:
         say(f"pyboinc: the earlier batch is kept in {kept} (pyboinc clean removes it)")
@@ -80,6 +83,7 @@ def _begin(directory: JobDirectory, settings: Settings) -> None:
             limits=settings.limits.asdict(),
             include=list(settings.include),
             directory=str(directory.path),
+            place=copies.place_of(directory.state),
             starts=0 if earlier is None else earlier.starts + 1,
         )
     )
@@ -103,10 +107,12 @@ def _go_on(directory: JobDirectory, settings: Settings, calls: Calls, backend: B
             f"{settings.backend!r}: go on with --backend {record.backend}, "
             "or start a new batch with --fresh"
         )
+    if not settings.accept_copy:
+        copies.refuse_copy(directory, f"python {quote(_program(directory.path) or record.program)}")
     _check_program(directory, record, settings.accept_changes)
     if record.directory != str(directory.path):
         say(f"pyboinc: this job directory was {record.directory} before; going on here")
-        record.directory = str(directory.path)
+    record.directory, record.place = str(directory.path), copies.place_of(directory.state)
     record.seed = record.seed if settings.seed is None else settings.seed
     record.starts += 1
     directory.save(record)

@@ -22,7 +22,10 @@ REFUSALS = 3
 
 
 class Outcomes:
-    """The outcomes of one run: *max_output* (bytes) is the largest output that is loaded."""
+    """The outcomes of one run: *max_output* (bytes) is the largest output that is loaded.
+
+    ``jobs_are_made``: the project is known to have a job for each call.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Outcomes:
         self._max_output = max_output
         self._budget = codec.Budget(bytes=max_output)
         self._refusals: dict[int, int] = {}
+        self.jobs_are_made = True
 
     def load(self, arrival: Arrival) -> tuple[Any] | None:
         """Return an outcome in a tuple of one, or None if its file was refused (M9, M10).
@@ -49,7 +53,11 @@ class Outcomes:
         try:
             data = self._directory.read(arrival, self._max_output)
             if arrival.kind == ERROR:
-                return (failure_from_bytes(data),)
+                failure = failure_from_bytes(data)
+                name = arrival.file.rpartition(".")[0]
+                if (failure.index, failure.name) != (arrival.sequence, name):
+                    raise RejectedResult("a failure report of another job")
+                return (failure,)
             return (self._calls.decode(data, self._budget),)
         except RejectedResult as refusal:
             self._refuse(arrival, str(refusal))
@@ -80,7 +88,7 @@ class Outcomes:
             )
 
     def _refuse(self, arrival: Arrival, reason: str) -> None:
-        self._directory.quarantine(arrival.file, reason)
+        self._directory.quarantine(reason, arrival.file)
         refusals = self._refusals[arrival.sequence] = 1 + self._refusals.get(arrival.sequence, 0)
         if refusals < REFUSALS:
             self._reissue([arrival.sequence])
@@ -94,5 +102,9 @@ class Outcomes:
         record = self._directory.record
         assert record is not None
         self._backend.begin_batch(record.token)
+        if not self.jobs_are_made:
+            # All was handled, so nobody has asked whether the project still has the jobs.
+            self._backend.submit(0, len(self._directory.spool))
+            self.jobs_are_made = True
         self._backend.reissue(sequences, unless_there=True)
         self._backend.start()

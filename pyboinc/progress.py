@@ -21,7 +21,7 @@ from typing import Protocol, TextIO
 from pyboinc.backends import Counts
 from pyboinc.config import Settings
 from pyboinc.pace import Rate, State, counts_text, rate_text, replay_text, span_text
-from pyboinc.report import printable, without_numbers
+from pyboinc.report import printable_line, without_numbers
 from pyboinc.stderr import fall_silent
 
 PATIENCE = 1.0
@@ -154,7 +154,7 @@ class Display:
             name, _, cause = text.partition(": ")
             if len(self._causes) < SHOWN_CAUSES and without_numbers(cause) not in self._causes:
                 self._causes.add(without_numbers(cause))
-                self.note(f"first error: {printable(cause)} ({name}; it is tried again)")
+                self.note(f"first error: {printable_line(cause)} ({name}; it is tried again)")
         news.clear()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ _SHOWN_NAMES = 12
 _NO_ERROR = ("success", "in progress", "not needed")
 
 # Compiled when they are first used: every master imports this module, and few jobs fail.
-_FRAME = r' *(?:\| )?  File "([^"]*)", line ([0-9]+)(?:, in (.*))?'
+_FRAME = r' *(?:\| )?  File "([^"]*)", line ([0-9]{1,9})(?:, in (.*))?'
 _FOREIGN = r'^ *(?:\| )?  File "[/<]'
 _VARYING = r"0x[0-9a-fA-F]+|'[^']*'|\"[^\"]*\"|[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 
@@ -63,6 +63,11 @@ def printable(text: str) -> str:
     return "\n".join(_printable_line(line) for line in text.split("\n"))
 
 
+def printable_line(text: str) -> str:
+    """As :func:`printable`, for what is to stay one line: nothing in it can forge another."""
+    return _printable_line(text.replace("\n", "\\n"))
+
+
 def _printable_line(line: str) -> str:
     cut = line if len(line) <= _SHOWN_COLUMNS else line[:_SHOWN_COLUMNS] + "..."
     return "".join(
@@ -89,7 +94,7 @@ def own_frames(stderr: str) -> list[Frame]:
         match = re.fullmatch(_FRAME, lines[number])
         if match and not match[1].startswith(("/", "<")):
             code = lines[number + 1].strip() if number + 1 < len(lines) else ""
-            texts = printable(match[1]), printable(match[3] or ""), printable(code)
+            texts = [printable_line(text or "") for text in (match[1], match[3], code)]
             found.append(Frame(texts[0], int(match[2]), *texts[1:]))
     return found
 
@@ -112,11 +117,16 @@ def _last(failure: Failure) -> str:
 def ending(attempt: Attempt) -> str:
     """Return how an instance ended, in words."""
     if attempt.signal:
-        try:
-            return f"{attempt.outcome}, killed by {signal.Signals(attempt.exit_status).name}"
-        except ValueError:
-            return f"{attempt.outcome}, killed by signal {attempt.exit_status}"
+        return f"{attempt.outcome}, killed by {signal_name(attempt.exit_status)}"
     return attempt.outcome + (f", exit status {attempt.exit_status}" if attempt.exit_status else "")
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, or its number if it has none (real-time signals)."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _key(failure: Failure) -> tuple[object, ...]:
@@ -130,7 +140,7 @@ def by_cause(failures: Iterable[Failure]) -> list[Cause]:
     groups: dict[tuple[object, ...], list[Failure]] = {}
     for failure in failures:
         groups.setdefault(_key(failure), []).append(failure)
-    causes = [Cause(printable(_word(group[0])), tuple(group)) for group in groups.values()]
+    causes = [Cause(printable_line(_word(group[0])), tuple(group)) for group in groups.values()]
     return sorted(causes, key=lambda cause: -len(cause.failures))
 
 
@@ -147,9 +157,9 @@ def describe_cause(cause: Cause, directory: str = "") -> str:
             lines += [f"  at {frame}", f"       {frame.code}"]
     lines += ["    | " + line for line in _end_of(first.stderr)]
     facts = {
-        "project": printable(first.reason),
+        "project": printable_line(first.reason),
         "jobs": _some([str(index) for index in cause.jobs]),
-        "last": printable(_last(first)),
+        "last": printable_line(_last(first)),
         "where": _where(cause.failures),
         "replay": f"{first.replay}{directory}",
     }
@@ -172,7 +182,7 @@ def _where(failures: Sequence[Failure]) -> str:
     attempts = [failure.attempts[-1] for failure in failures if failure.attempts]
     if not attempts:
         return "no host ever ran it"
-    hosts = list(dict.fromkeys(printable(attempt.host) for attempt in attempts))
+    hosts = list(dict.fromkeys(printable_line(attempt.host) for attempt in attempts))
     versions = list(dict.fromkeys(filter(None, map(_versions, attempts))))
     most = max(len(failure.attempts) for failure in failures)
     tried = f"at most {most} {'attempt' if most == 1 else 'attempts'} at a job"
@@ -181,7 +191,7 @@ def _where(failures: Sequence[Failure]) -> str:
 
 def _versions(attempt: Attempt) -> str:
     facts = (attempt.platform, f"Python {attempt.python}" if attempt.python else "")
-    return ", ".join(printable(fact) for fact in facts if fact)
+    return ", ".join(printable_line(fact) for fact in facts if fact)
 
 
 def _some(names: Sequence[str], limit: int = _SHOWN_NAMES) -> str:

@@ -105,8 +105,10 @@ def python(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def copy_of(directory: Path, target: Path) -> Path:
-    """Return a copy of a job directory, to be changed."""
+    """Return a copy of a job directory, to be changed; it says of itself that it is no copy."""
     shutil.copytree(directory, target)
+    run_json = target / ".pyboinc/run.json"
+    run_json.write_text(run_json.read_text().replace(str(directory), str(target)))
     return target
 
 

@@ -134,6 +134,8 @@ class Place:
                 **os.environ,
                 "PYTHONPATH": path,
                 "PYTHONDONTWRITEBYTECODE": "1",
+                # Tests copy what was made ready once; those of copies take this back.
+                "PYBOINC_ACCEPT_COPY": "1",
                 "PYBOINC_TEST_DIRECTORY": str(self.path),
                 **(environ or {}),
             },

@@ -49,6 +49,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "include": st.lists(st.sampled_from(["a.csv", "data/**/*.txt"]), min_size=1).map(tuple),
     "fresh": st.booleans(),
     "accept_changes": st.booleans(),
+    "accept_copy": st.booleans(),
     "quiet": st.booleans(),
     "no_progress": st.booleans(),
 }

@@ -491,21 +491,21 @@ def test_quarantine_loses_nothing(directory: JobDirectory) -> None:
     """Quarantine: names that repeat, names as long as can be, links and directories: all kept."""
     for content in ("first", "second"):
         (directory.new / "same").write_text(content)
-        directory.quarantine("same", "twice")
+        directory.quarantine("twice", "same")
     aside = directory.state / "quarantine"
     assert [(aside / name).read_text() for name in ("same", "same.2")] == ["first", "second"]
     long = "n" * 255
     put(directory.new, long)
-    directory.quarantine(long, "too long")
+    directory.quarantine("too long", long)
     assert (aside / ("n" * 200)).read_text() == long
     (directory.new / "link").symlink_to("/nowhere")
     (directory.new / "tree/below").mkdir(parents=True)
-    directory.quarantine("link", "a link")
-    directory.quarantine("tree", "a directory")
+    directory.quarantine("a link", "link")
+    directory.quarantine("a directory", "tree")
     assert (aside / "link").is_symlink()
     assert (aside / "tree/below").is_dir()
     (directory.new / "link").symlink_to("/nowhere")
-    directory.quarantine("link", "another")
+    directory.quarantine("another", "link")
     assert (aside / "link.2").is_symlink()
     assert (aside / "link.2.reason").read_text() == "'another'\n"
     assert names(directory.new) == set()
@@ -513,7 +513,7 @@ def test_quarantine_loses_nothing(directory: JobDirectory) -> None:
 
 def test_quarantine_of_what_is_gone(directory: JobDirectory) -> None:
     """Quarantine: a file that somebody takes away in this moment leaves no reason behind."""
-    directory.quarantine("gone", "it was there")
+    directory.quarantine("it was there", "gone")
     assert quarantined(directory) == set()
 
 

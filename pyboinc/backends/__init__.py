@@ -13,7 +13,7 @@ names a callable that takes (:class:`~pyboinc.jobdir.JobDirectory`,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -171,9 +171,28 @@ def failure_from_bytes(data: bytes) -> Failure:
     try:
         fields = json.loads(data)
         attempts = tuple(Attempt(**one) for one in fields.pop("attempts"))
-        return Failure(**fields, attempts=attempts)
+        failure = Failure(**fields, attempts=attempts)
+        _check_types(failure, _FAILURE_TYPES)
+        for attempt in attempts:
+            _check_types(attempt, _ATTEMPT_TYPES)
+        return failure
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RejectedResult(f"not a failure report: {error}") from error
+
+
+_FAILURE_TYPES = {"index": int, "name": str, "reason": str, "error_mask": int}
+_ATTEMPT_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("instance", "exit_status"), int),
+    **dict.fromkeys(("host", "outcome", "stderr", "python", "platform"), str),
+    **dict.fromkeys(("elapsed", "sent", "received"), (int, float)),
+    "signal": bool,
+}
+
+
+def _check_types(value: object, types: Mapping[str, type | tuple[type, ...]]) -> None:
+    for name, kind in types.items():
+        if not isinstance(getattr(value, name), kind):
+            raise TypeError(f"{name} is {getattr(value, name)!r:.40}")
 
 
 class Backend(Protocol):
@@ -191,7 +210,9 @@ class Backend(Protocol):
     def submit(self, first: int, last: int) -> None:
         """Make jobs of the spooled calls first <= sequence < last that have none yet.
 
-        Durable when it returns.  Jobs are named ``<batch>_<sequence>``.
+        Durable when it returns.  Jobs are named ``<batch>_<sequence>``.  Raises
+        :class:`CheckpointMismatch` if a job of that name was made for another input: the logs
+        here may have been restored from a backup that is older than the project's state.
         """
 
     def start(self) -> None:

@@ -8,6 +8,8 @@ mistake in what was typed.
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -70,6 +72,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Do what was asked; an error of ours ends the command with its message and code."""
+        _show_anything()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -80,6 +83,12 @@ class Verbs(click.Group):
             raise  # click ends quietly when nobody reads on
         except OSError as error:
             _fail(ctx, disk.explain("use", error.filename or "a file", error))
+
+
+def _show_anything() -> None:
+    """Let stdout take letters that it does not have, as stderr does: strangers write any text."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(ctx: click.Context, error: PyboincError) -> None:

@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
-from pyboinc import config, disk
+from pyboinc import config, copies, disk
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
 from pyboinc.cli.run import wants_names
 from pyboinc.config import Settings
 from pyboinc.errors import ConfigurationError, DirectoryBusy, RejectedResult
-from pyboinc.jobdir import ERROR, Arrival, JobDirectory, RunRecord
+from pyboinc.jobdir import ERROR, Arrival, JobDirectory
 from pyboinc.records import Journal
+from pyboinc.run_record import RunRecord
 
 _ERROR_LIMIT = 4 << 20
 
@@ -151,6 +152,8 @@ def held(path: Path) -> Iterator[Batch]:
         directory.load()
         batch = Batch(path, directory)
         try:
+            if not batch.settings.accept_copy:
+                copies.refuse_copy(directory, batch.command)
             yield batch
         finally:
             batch.close()

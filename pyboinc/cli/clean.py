@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pyboinc import disk
+from pyboinc import copies, disk
 from pyboinc.cli.batch import Batch, hold, no_batch
 from pyboinc.cli.options import directory_argument
 from pyboinc.errors import CheckpointMismatch, ConfigurationError, DirectoryDamaged
@@ -56,7 +56,9 @@ def _readable(directory: Path, job_directory: JobDirectory) -> tuple[Batch | Non
     calls, handled = journal.calls, len(journal.handled)
     lines = [f"batch {batch.record.batch or '-'}: {calls} jobs, {handled} of them handled"]
     if handled < calls:
-        lines.append(f"  {calls - handled} jobs are NOT handled yet: they are cancelled")
+        original = copies.original_of(job_directory)
+        fate = "they are cancelled" if original is None else f"they stay those of {original}"
+        lines.append(f"  {calls - handled} jobs are NOT handled yet: {fate}")
     return batch, lines
 
 
@@ -96,8 +98,10 @@ def _asks_nobody() -> bool:
 
 
 def _stop_jobs(batch: Batch) -> None:
-    """Let nobody work for a batch that is gone."""
+    """Let nobody work for a batch that is gone; that of a copy's original is not."""
     journal = batch.directory.journal
+    if copies.original_of(batch.directory) is not None:
+        return
     if batch.record.batch is not None and len(journal.handled) < journal.calls:
         batch.backend.begin_batch(batch.record.token)
         batch.backend.cancel()

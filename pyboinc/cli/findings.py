@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from pyboinc import bundle, config, disk
+from pyboinc import bundle, config, copies, disk
 from pyboinc.cli.batch import Batch
 from pyboinc.cli.init import ANSWER, PROGRAMS, template
 from pyboinc.config.settings import cores
@@ -277,7 +277,13 @@ def _state_of(batch: Batch) -> Iterator[Finding]:
         yield Finding(None, f"a master is at work (process {batch.holder or 'unknown'})")
     if not calls:
         yield Finding(None, "make_calls did not return", "the next run calls it again")
-    if batch.record.directory != str(batch.path):
+    if (original := copies.original_of(batch.directory)) is not None:
+        yield Finding(
+            None,
+            f"this directory is a copy of {original}",
+            f"go on here with {batch.command} --accept-copy, or anew with --fresh",
+        )
+    elif batch.record.directory != str(batch.path):
         yield Finding(None, f"this directory was {batch.record.directory}", "a run goes on here")
     try:
         now = digests(batch.path, batch.record)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,10 @@ from pyboinc.classes import Classes
 from pyboinc.cli.batch import Batch, looked_at
 from pyboinc.cli.options import directory_argument
 from pyboinc.errors import ConfigurationError, RejectedResult
+from pyboinc.jobdir import check_archive
 from pyboinc.opening import digests
 from pyboinc.records import SpooledCall
-from pyboinc.report import printable
+from pyboinc.report import printable, signal_name
 
 _SHOWN = 2_000
 """Characters of an output that are printed."""
@@ -80,24 +80,27 @@ def _archive(batch: Batch, call: SpooledCall, current: bool, slot: Path) -> tupl
     except ConfigurationError:
         if current:
             raise
-        return _existing(kept), " as it was when it was called"
+        return _existing(kept, call.bundle), " as it was when it was called"
     newer = batch.directory.bundle_path(packed.digest)
     if packed.digest == call.bundle and kept.exists():
-        return kept, ""
+        return _existing(kept, call.bundle), ""
     if accepted and newer.exists():
-        return newer, " as it was changed and accepted"
+        return _existing(newer, packed.digest), " as it was changed and accepted"
     if current:
         disk.publish(slot / "current.zip", packed.data)
         return slot / "current.zip", " as it is now"
-    return _existing(kept), " as it was when it was called (--current runs it as it is now)"
+    return _existing(
+        kept, call.bundle
+    ), " as it was when it was called (--current runs it as it is now)"
 
 
-def _existing(archive: Path) -> Path:
+def _existing(archive: Path, digest: str) -> Path:
     if not archive.exists():
         raise ConfigurationError(
             f"the slave's archive {archive} is gone; run the slave as it is now: pyboinc replay "
             "--current"
         )
+    check_archive(archive, digest)
     return archive
 
 
@@ -130,7 +133,7 @@ def _how(status: int, worked: bool) -> str:
     if worked:
         return "it worked here; its output:"
     if status < 0:
-        return f"the slave was killed by {signal.Signals(-status).name}"
+        return f"the slave was killed by {signal_name(-status)}"
     return f"the slave failed with exit status {status}"
 
 

@@ -61,6 +61,7 @@ def _do_again(batch: Batch, jobs: set[int], outcomes: Mapping[Arrival, Path]) ->
     """
     _refuse_parents(batch, jobs)
     batch.backend.begin_batch(batch.record.token)
+    batch.backend.submit(0, batch.journal.calls)
     batch.backend.reissue(sorted(jobs))
     batch.directory.journal.forget(jobs)
     batch.directory.put_by(outcomes)

@@ -81,6 +81,7 @@ class Settings:
     include: tuple[str, ...]
     fresh: bool
     accept_changes: bool
+    accept_copy: bool
     quiet: bool
     no_progress: bool
     #: The limits of a job whose call sets none.

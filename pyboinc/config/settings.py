@@ -177,6 +177,13 @@ SETTINGS: tuple[Setting, ...] = (
         "go on with the jobs of earlier runs although the program was changed",
         in_file=False,
     ),
+    Setting(
+        "accept_copy",
+        values.boolean,
+        False,
+        "go on in a copy of a job directory: the original is gone, or not used any more",
+        in_file=False,
+    ),
     Setting("quiet", values.boolean, False, "say nothing but errors"),
     Setting("no_progress", values.boolean, False, "show no progress"),
 )

@@ -10,6 +10,7 @@ that do not know of a file yet, or files that :meth:`Emulator.recover` delivers.
 from __future__ import annotations
 
 import heapq
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from typing import Any
 
 from pyboinc import codec
 from pyboinc.backends import Failure, failure_to_bytes
-from pyboinc.backends.local.store import Details, Rows, Store, Turn, attempts, workunit_id
+from pyboinc.backends.local.store import Details, Made, Rows, Store, Turn, attempts, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
 from pyboinc.classes import Classes
 from pyboinc.config.limits import Limits
 from pyboinc.disk import reach
-from pyboinc.errors import RejectedResult
+from pyboinc.errors import CheckpointMismatch, RejectedResult
 from pyboinc.project import (
     ErrorMask,
     Output,
@@ -203,6 +204,23 @@ class Emulator:
             self.tally.total += 1
             self.settle(rows)
 
+    def recognise(self, call: SpooledCall, made: Made) -> None:
+        """Check that the workunit of *call* was made for that call, and not for another one.
+
+        The logs may have been restored from a backup: then the project knows more calls, and
+        those that come now under the same numbers need not be the same.
+        """
+        if (call.slave, call.size, call.crc32) != made[:3]:
+            raise CheckpointMismatch(
+                f"job {self.batch}_{call.sequence} was made before, with another input or slave "
+                "than is called for now: this job directory, or a part of it, is older than the "
+                "project's state. Restore all of it from one backup, or start anew with --fresh"
+            )
+        if call.offset != made.offset:
+            rows = self.rows(workunit_id(self.batch, call.sequence))
+            rows.details.offset = call.offset
+            self._changed[rows.workunit.id] = rows
+
     def take_unsent(self) -> tuple[Rows, Result] | None:
         """Return the next unsent result of the queue, or None if there is none."""
         while self._queue:
@@ -339,7 +357,10 @@ class Emulator:
         for name in self.uploads.names():
             workunit, _, rest = name.rpartition("." if name.endswith(".error") else "_")
             rows = self._named(workunit)
-            if rows is None or not rows.workunit.delivered:
+            if rows is None:
+                self.uploads.delete(name)  # no host had that to report
+                continue
+            if not rows.workunit.delivered:
                 continue
             if rest == "error" or rest == str(rows.workunit.canonical_instance):
                 there = f"{workunit}.error" if rest == "error" else f"{workunit}.out"
@@ -363,7 +384,7 @@ class Emulator:
 
     def _named(self, workunit: str) -> Rows | None:
         batch, _, sequence = workunit.partition("_")
-        if batch != str(self.batch) or not sequence.isdigit():
+        if batch != str(self.batch) or not re.fullmatch("[0-9]{1,12}", sequence):
             return None
         return self.store.named(workunit)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import heapq
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,7 @@ from pyboinc.disk import AppendLog
 from pyboinc.errors import BackendError, RejectedResult
 from pyboinc.faults import FaultPlan, Kind
 from pyboinc.faults.garbage import garbage
+from pyboinc.jobdir import check_archive
 from pyboinc.project import ClientState, Report, Result
 from pyboinc.records import input_of
 
@@ -89,6 +90,7 @@ class Runs:
         self._bundles = os.fspath(state / "bundles")
         self._spool = spool
         self._max_output = max_output
+        self._checked: set[str] = set()
         self._new_worker: Callable[[], Worker] = lambda: Worker(isolation, preload)
         self.workers = [self._new_worker() for _ in range(workers)]
         self._load = [0] * workers
@@ -185,7 +187,7 @@ class Runs:
         run = Run(
             name=f"{rows.workunit.name}_{instance}",
             slot=f"{self._slots}/{slot}",
-            archive=f"{self._bundles}/{details.bundle}.zip",
+            archive=self._archive(details.bundle),
             slave=details.slave,
             input=input_of(
                 self._spool, details.sequence, details.offset, details.size, details.crc32
@@ -202,6 +204,14 @@ class Runs:
         self._load[worker] += 1
         self.workers[worker].start(run)
         self._plan_faults(turn)
+
+    def _archive(self, digest: str) -> str:
+        """Return the path of a slave's archive, which is looked at before it is used at all."""
+        path = f"{self._bundles}/{digest}.zip"
+        if digest not in self._checked:
+            check_archive(Path(path), digest)
+            self._checked.add(digest)
+        return path
 
     def _plan_faults(self, turn: Turned) -> None:
         if turn.plan.ending is Kind.HANG:
@@ -396,8 +406,17 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
-        for slot in self._free:
-            shutil.rmtree(f"{self._slots}/{slot}", ignore_errors=True)
+        spoilt = [name for name in _names(self._slots) if ".spoilt-" in name]
+        for slot in (*map(str, self._free), *spoilt):
+            with suppress(OSError):
+                disk.remove_tree(Path(self._slots, slot))
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []  # no slave has run, or the directory was moved
 
 
 def _read_stderr(path: str) -> str:
@@ -406,5 +425,5 @@ def _read_stderr(path: str) -> str:
         if not os.stat(path).st_size:
             return ""
         return disk.read_bounded(path, _STDERR_LIMIT).decode("utf-8", "replace")
-    except (FileNotFoundError, RejectedResult):
+    except (OSError, RejectedResult):  # whatever a slave has made of its slot
         return ""

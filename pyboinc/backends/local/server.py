@@ -39,6 +39,7 @@ from pyboinc.disk import AppendLog
 from pyboinc.errors import PyboincError
 from pyboinc.faults import FaultPlan, parse_faults
 from pyboinc.faults.latency import Latency
+from pyboinc.jobdir import moved
 from pyboinc.records import calls_from
 
 _BETWEEN_COMMITS = 0.01
@@ -80,11 +81,12 @@ class Server:
     """The loop: commands, reports, deadlines, one commit for all of them, new instances."""
 
     def __init__(self, options: Options, commands: int, news: int) -> None:
-        directory = Path(options.directory)
+        self._directory = directory = Path(options.directory)
         state = directory / ".pyboinc"
+        self._lock_path = state / "local" / "lock"
         self._options = options
         self._commands, self._news = commands, news
-        self._lock = _own_lock(state / "local" / "lock")
+        self._lock = _own_lock(self._lock_path)
         faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
         self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
         self._classes = Classes(directory)
@@ -126,7 +128,7 @@ class Server:
                 self._runs.pass_time()
             self._make_some()
             self._commit_if_due()
-        self._emulator.commit()
+        self._commit()
         self._emulator.tidy()
         if self._runs is not None:
             self._runs.close()
@@ -141,10 +143,20 @@ class Server:
         if busy and not self._acks and time.monotonic() < self._next_commit:
             return
         begun = time.monotonic()
-        if self._emulator.commit():
+        if self._commit():
             ended = time.monotonic()
             self._next_commit = ended + max(_BETWEEN_COMMITS, ended - begun)
         self._tell()
+
+    def _commit(self) -> bool:
+        """Make durable what happened; if the directory was moved, that was no fault of a host."""
+        self.check_place()
+        return self._emulator.commit()
+
+    def check_place(self) -> None:
+        """Raise if the job directory is no longer where it was."""
+        if not disk.is_at(self._lock, self._lock_path):
+            raise moved(self._directory)
 
     def _wait(self) -> bool:
         """Wait for a command or a report and take it; False when the master has ended."""
@@ -209,7 +221,10 @@ class Server:
 
         def make() -> Iterator[object]:
             for call in calls_from(self._spool, position, first, last):
-                if call.sequence not in existing:
+                known = existing.get(call.sequence)
+                if known is not None:
+                    self._emulator.recognise(call, known)
+                else:
                     own = limits.replace(**call.limits) if call.limits else limits
                     self._hosts.check_quorum(own.quorum)
                     # The program may have been changed between its call and now.
@@ -285,7 +300,12 @@ def main(arguments: list[str]) -> int:
     os.dup2(2, 1)
     options = Options.from_json(arguments[0])
     try:
-        Server(options, 0, news).serve()
+        server = Server(options, 0, news)
+        try:
+            server.serve()
+        except (PyboincError, OSError):
+            server.check_place()  # whatever went wrong, this is why
+            raise
         return 0
     except PyboincError as error:
         refusal = error

@@ -14,10 +14,6 @@ import time
 
 from pyboinc.slave import INPUT, OUTPUT, TOO_BIG
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 STDERR = "stderr.txt"
 
 KEPT = 1 << 15
@@ -48,7 +44,7 @@ class Slot:
         """
         try:
             self._empty(data)
-        except (OSError, RecursionError):
+        except OSError:
             os.rename(self.path, f"{self.path}.spoilt-{time.time_ns()}")
             self._empty(data)
         try:
@@ -74,7 +70,11 @@ class Slot:
         try:
             os.chdir(self.path)
         except FileNotFoundError:
-            os.makedirs(self.path)
+            # Not its parents: where the whole job directory was moved away, nothing is made.
+            above = os.path.dirname(self.path)
+            if not os.path.isdir(above):
+                os.mkdir(above)
+            os.mkdir(self.path)
             os.chdir(self.path)
         return os.listdir(".")
 
@@ -140,25 +140,10 @@ def _holds(name: str, data: bytes) -> bool:
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
-        return
     except OSError:
-        if not os.path.isdir(path):
-            raise
-    import shutil
+        from pyboinc.removal import remove
 
-    for directory in _directories(path):
-        os.chmod(directory, 0o700)  # a slave may have taken its own permissions away
-    shutil.rmtree(path)
-
-
-def _directories(path: str) -> Iterator[str]:
-    """Give *path* and all directories below it; each may be changed before it is entered."""
-    found = [path]
-    while found:
-        directory = found.pop()
-        yield directory
-        with os.scandir(directory) as entries:
-            found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        remove(path)
 
 
 def _overwrite(path: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyboinc.backends import Attempt
 from pyboinc.errors import BackendError, DirectoryDamaged
@@ -62,6 +62,15 @@ class Details:
     crc32: str
     memory: float
     disk: float
+
+
+class Made(NamedTuple):
+    """The call that a workunit was made for: its slave, its input's size, checksum and place."""
+
+    slave: str
+    size: int
+    crc32: str
+    offset: int
 
 
 @dataclass(slots=True)
@@ -174,13 +183,13 @@ class Store:
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
-    def existing(self, batch: int, first: int, last: int) -> set[int]:
-        """Return which sequence numbers first <= n < last have a workunit already."""
+    def existing(self, batch: int, first: int, last: int) -> dict[int, Made]:
+        """Return which sequence numbers first <= n < last have a workunit, and for which call."""
         found = self._ask(
-            "select sequence from workunit where id >= ? and id < ?",
+            "select sequence, slave, size, crc32, offset from workunit where id >= ? and id < ?",
             (workunit_id(batch, first), workunit_id(batch, last)),
         )
-        return {row[0] for row in found}
+        return {row[0]: Made(*row[1:]) for row in found}
 
     def load(self, ids: Sequence[int]) -> list[Rows]:
         """Return the workunits of these IDs with their results."""

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from hashlib import sha256
@@ -35,9 +36,23 @@ class Uploads:
         self._delivered = False
 
     def take(self, slot: str, result: str) -> None:
-        """Move the file ``out`` of a slot here; ``FileNotFoundError`` if there is none."""
+        """Move the file ``out`` of a slot here; ``FileNotFoundError`` if there is none.
+
+        What a slave has made of its slot, and of that file's permissions, makes no difference.
+        """
         path = f"{self._path}/{result}"
-        os.rename(f"{slot}/out", path)
+        try:
+            status = os.lstat(f"{slot}/out")
+            if not stat.S_ISREG(status.st_mode):
+                raise FileNotFoundError(f"{slot}/out is no plain file")
+            os.rename(f"{slot}/out", path)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(f"{slot} is no directory any more") from error
+        except PermissionError:
+            os.chmod(slot, 0o700)
+            os.rename(f"{slot}/out", path)
+        if status.st_mode & 0o7400 != 0o400:
+            os.chmod(path, 0o644)
         self._unsynced.add(path)
 
     def put(self, name: str, data: bytes) -> None:
@@ -96,7 +111,7 @@ class Uploads:
     def delete(self, result: str) -> None:
         """Remove the file of a result, if it is still here."""
         self._unsynced.discard(f"{self._path}/{result}")
-        disk.remove(Path(self._path, result))
+        disk.remove_tree(Path(self._path, result))
 
     def names(self) -> list[str]:
         """Return what lies here."""
@@ -109,7 +124,7 @@ def digest(data: bytes) -> bytes:
 
 
 def _sync_file(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
