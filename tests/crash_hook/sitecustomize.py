@@ -12,6 +12,7 @@ directory; *number* counts the steps of a process that match, from 1 on.  *what*
 job directory (a file "crashed" says that it has), or, with "always kill", in every process.
 PYBOINC_TEST_STEPS names a file to which every step is appended: who, step, subject.
 With PYBOINC_TEST_TRACER the process asks to be traced before it begins (``tracing.py``).
+PYBOINC_TEST_CLOCK names a file with the seconds by which the time of day is wrong.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import os
 import signal
 import sys
+import time
 from fnmatch import fnmatchcase
 
 STEPS = os.environ.get("PYBOINC_TEST_STEPS")
@@ -99,6 +101,17 @@ class Hook:
             number = getattr(errno, what)
             raise OSError(number, os.strerror(number))
 
+
+CLOCK = os.environ.get("PYBOINC_TEST_CLOCK")
+if CLOCK:
+    right = time.time
+
+    def wrong() -> float:
+        """Return the time of day that somebody has set."""
+        with open(CLOCK) as file:
+            return right() + float(file.read() or 0)
+
+    time.time = wrong
 
 me = who()
 if me is not None and (STEPS or CRASH):

@@ -49,6 +49,9 @@ SAMPLE = 0.1
 SAMPLING_SHARE = 20
 """How many times longer than one look at memory and disk the time to the next one is."""
 
+STOPPED = 0.5
+"""Seconds that a sleep of this process lasts too long, from which on it was stopped."""
+
 FAREWELL = 1.0
 """Seconds that a fork server without a slave has to end by itself."""
 
@@ -149,7 +152,9 @@ class Keeper:
         """Run instances until the master or the fork server is gone; leave nothing behind."""
         master = os.getppid()
         while not self.closing:
-            ready = self._poller.poll(self._patience())
+            began, patience = time.monotonic(), self._patience()
+            ready = self._poller.poll(patience)
+            self._notice_a_stop(time.monotonic() - began - patience / 1000)
             for descriptor, _ in reversed(ready):
                 self._actions[descriptor]()
             if not ready and os.getppid() != master:
@@ -162,6 +167,16 @@ class Keeper:
         if self.current is None:
             select.select([self.ends], [], [], FAREWELL)  # the fork server ends by itself
         processes.kill_children(self.server)
+
+    def _notice_a_stop(self, overslept: float) -> None:
+        """Do not count against a job the time that this process, and it, stood still.
+
+        A computer that is put to sleep stops the clock as well; a debugger, a batch system or
+        ^Z stops the processes only, and then no job is late.
+        """
+        job = self.current
+        if overslept > STOPPED and job is not None and not job.suspended:
+            job.started += overslept
 
     def _patience(self) -> float:
         """Return for how many milliseconds nothing need be looked at."""
