@@ -81,11 +81,16 @@ class Outcomes:
             self._display.note(f"{arrival.file} was handled before and is gone; doing it again")
             self._refusals[arrival.sequence] = 0
             self._reissue([arrival.sequence])
-        elif any(one.sequence == arrival.sequence for one in self._directory.arrivals()):
+        elif self._failed_now(arrival):
             raise DirectoryDamaged(
                 f"{arrival.file} was handled before and is lost, and doing its job again failed; "
                 "restore old/ from a backup, or start anew with --fresh"
             )
+
+    def _failed_now(self, arrival: Arrival) -> bool:
+        """Whether a true outcome of the other kind came for what was recorded as *arrival*."""
+        others = [one for one in self._directory.arrivals() if one.sequence == arrival.sequence]
+        return any(one.kind != arrival.kind and self.load(one) for one in others)
 
     def _refuse(self, arrival: Arrival, reason: str) -> None:
         self._directory.quarantine(reason, arrival.file)

@@ -58,7 +58,9 @@ class Uploads:
     def put(self, name: str, data: bytes) -> None:
         """Write a file here; durable after :meth:`sync`, in new/ after :meth:`deliver`."""
         path = f"{self._path}/{name}"
-        with open(path, "wb") as file:
+        if os.path.lexists(path):  # of an earlier time, or something that a slave has put there
+            self.delete(name)
+        with open(path, "xb") as file:
             file.write(data)
         self._unsynced.add(path)
 
