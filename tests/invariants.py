@@ -158,7 +158,7 @@ def _checkpoint_is_complete(view: View) -> None:
 
 def _nothing_foreign(view: View) -> None:
     state = view.place / ".pyboinc"
-    known = re.compile("|".join(OWN))
+    known = re.compile("|".join(OWN), re.DOTALL)
     names = [path.relative_to(state).as_posix() for path in state.rglob("*")]
     foreign = [name for name in names if not known.fullmatch(name)]
     assert foreign == [], "I9: files that no step of the protocol makes"

@@ -39,6 +39,16 @@ _MOST_NAMES, _SHORT_NAME = 1_000, 100  # names of attributes that a registry rem
 _SAME_HASH = 64  # different keys with one hash: an attack on dictionaries, not data
 
 
+_PACKED = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
+"""How packed files begin: an output that was packed by its slave is told from a damaged one."""
+
+
 class Budget:
     """What reading one value may cost; each limit has its own reason when it is passed.
 
@@ -103,7 +113,9 @@ class Loader:
                 "%d bytes; at most %d may be read" % (self.size, self.budget.bytes)
             )
         if self.data[:1] != b"\x80" or not 2 <= (self.data[1:2] or b"\0")[0] <= 5:
-            raise RejectedResult("not a pickle of protocol 2, 3, 4 or 5", 0)
+            packed = [name for magic, name in _PACKED if self.data.startswith(magic)]
+            what = "; packed with %s, and nothing is unpacked here" % packed[0] if packed else ""
+            raise RejectedResult("not a pickle of protocol 2, 3, 4 or 5" + what, 0)
         value = run(self)
         try:
             self.inspect(value)

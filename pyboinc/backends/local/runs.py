@@ -406,8 +406,8 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
-        spoilt = [name for name in _names(self._slots) if ".spoilt-" in name]
-        for slot in (*map(str, self._free), *spoilt):
+        foreign = [name for name in _names(self._slots) if not name.isdecimal()]
+        for slot in (*map(str, self._free), *foreign):
             with suppress(OSError):
                 disk.remove_tree(Path(self._slots, slot))
 

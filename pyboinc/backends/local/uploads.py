@@ -42,16 +42,13 @@ class Uploads:
         """
         path = f"{self._path}/{result}"
         try:
-            status = os.lstat(f"{slot}/out")
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(f"{slot}/out is no plain file")
-            os.rename(f"{slot}/out", path)
+            mode = _move_plain_file(f"{slot}/out", path)
         except NotADirectoryError as error:
             raise FileNotFoundError(f"{slot} is no directory any more") from error
         except PermissionError:
             os.chmod(slot, 0o700)
-            os.rename(f"{slot}/out", path)
-        if status.st_mode & 0o7400 != 0o400:
+            mode = _move_plain_file(f"{slot}/out", path)
+        if mode & 0o7400 != 0o400:
             os.chmod(path, 0o644)
         self._unsynced.add(path)
 
@@ -123,6 +120,15 @@ class Uploads:
 def digest(data: bytes) -> bytes:
     """Return what stands for an output in the rows: its SHA-256."""
     return sha256(data).digest()
+
+
+def _move_plain_file(source: str, target: str) -> int:
+    """Rename a file and return its mode; what is no plain file is not there."""
+    mode = os.lstat(source).st_mode
+    if not stat.S_ISREG(mode):
+        raise FileNotFoundError(f"{source} is no plain file")
+    os.rename(source, target)
+    return mode
 
 
 def _sync_file(path: str) -> None:
