@@ -182,7 +182,7 @@ def test_kinds_of_file(open_place: Path, what: str) -> None:
 
 NAMES = (
     *("line\nbreak", "carriage\rreturn", "tab\t", "\x1b]0;title\x07", "\u202egnp.exe", "\x9b31m"),
-    *("-rf", "~", "$HOME", "$(touch HACKED)", "1_0.out.tmp", "1_0.out ", " 1_0.out", "1_0.out\n"),
+    *("-rf", "~", "$HOME", "$(touch HACKED)", "1_0.out ", " 1_0.out", "1_0.out\n"),
     *("1_00.out", "1_+1.out", "1_-1.out", "1_1e0.out", "1_\u0661.out", "1_\u00b2.out", "1__1.out"),
     *(
         "1_999999999999.out",
