@@ -8,7 +8,7 @@
     |-- JobDirectoryError           the job directory can not be used                         2
     |   |-- DirectoryBusy           another master holds it                                   3
     |   `-- DirectoryDamaged        what is on disk is not what was written                   2
-    |-- CheckpointMismatch          the checkpoint does not match the program                 4
+    |-- CheckpointMismatch          of another program, another input, or another directory   4
     |   `-- ReplayMismatch          handle_result made other calls on replay                  4
     |-- JobsFailed                  some jobs can not be done                                 1
     |-- BackendError                the project behind the backend can not be reached         3

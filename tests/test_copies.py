@@ -236,12 +236,13 @@ def test_a_directory_is_moved_under_a_running_master(tmp_path: Path, replaced: b
 
     Also if a copy was put in its place, of which it must not touch anything.
     """
-    place = Place(tmp_path / "job", {"app_slave.py": SLOW.replace("PLACE", str(tmp_path / "job"))})
+    files = {"app_slave.py": SLOW.replace("PLACE", str(tmp_path / "job"))}
+    place = Place(tmp_path / "job", files)
     place.mkfifo("pipe")
     master = place.start("--max-errors=1", environ=ITSELF)
     with open(place / "pipe", "w"):  # opens when the slave of job 3 is at work
-        moved = Place.__new__(Place)
-        moved.path = place.path.rename(tmp_path / "moved")
+        place.path.rename(tmp_path / "moved")
+        moved = Place(tmp_path / "moved", files)
         (moved / "pipe").unlink()
         if replaced:
             shutil.copytree(moved.path, place.path)
@@ -257,7 +258,6 @@ def test_a_directory_is_moved_under_a_running_master(tmp_path: Path, replaced: b
         assert after == before
         shutil.rmtree(place.path)
     assert not place.path.exists()
-    (moved / "app_slave.py").write_text(SLOW.replace("PLACE", str(tmp_path / "job")))
     run = moved.run(environ=ITSELF)
     assert (run.stdout, run.code) == ("The answer is 14\n", 0), run
     moved.check()

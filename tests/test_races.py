@@ -12,14 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from backups import Mixture, Moments, scratch, some, try_one
 from crowds import MASTER, Member, crowd
 from masters import MASTER as SUM
 from masters import Place, crash, finish
-
-GATED = SUM.format(calls=4).replace(
-    "    global total\n", "    global total\n    if output.value == 1: open('gate').read()\n"
-)
-"""The simplest program; the result of job 1 is handled when the gate is opened."""
+from sweep.races import GATED, VERBS, wrong
 
 BUSY = re.compile(r"pyboinc: another master \(process (\d+|unknown)\) is running in .*\n")
 """All that a master says which is not the first."""
@@ -56,18 +53,6 @@ def test_masters_at_once_in_a_directory_that_is_half_done(tmp_path: Path) -> Non
     place.check()
 
 
-VERBS = (
-    ["status"],
-    ["status", "--json"],
-    ["errors"],
-    ["cancel"],
-    ["rerun", "--failed"],
-    ["rerun", "--job", "1"],
-    ["clean", "--yes"],
-    ["run", "--workers=1", "--fresh", "app_master.py"],
-)
-
-
 def rounds(place: Place, seed: int, number: int) -> list[Member]:
     """Let masters and verbs start together, again and again; return all that there were."""
     draw = random.Random(seed)
@@ -84,10 +69,7 @@ def test_verbs_at_the_same_moment_as_masters(tmp_path: Path, seed: int) -> None:
     """Races: whoever comes second says so in a line; a plain run afterwards ends well."""
     place = Place(tmp_path / "job")
     for one in rounds(place, seed, 3):
-        assert one.code in (0, 1, 2, 3), one
-        assert "Traceback" not in one.stderr, one
-        for word in ("damaged", "is gone", "No such file"):
-            assert word not in one.stderr, one
+        assert wrong(one.code, one.stderr) == "", one
     rerun = place.run(command=[sys.executable, "-m", "pyboinc", "rerun", "--failed"])
     assert rerun.code in (0, 2), rerun
     run = place.run()
@@ -193,6 +175,18 @@ def test_a_master_started_while_others_write_into_new(tmp_path: Path, seed: int)
             (place / "new" / name).unlink()  # what the writer was killed at
     assert place.run().stdout == "handled True\n"
     assert sorted(place.handled()) == list(range(30))
+
+
+def test_pieces_of_two_moments(tmp_path: Path, seed: int) -> None:
+    """Backups: restored in part, a directory ends with the right answer or a clear refusal."""
+    moments = Moments(tmp_path)
+    (tmp_path / "mixtures").mkdir()
+    later = Mixture(1, ("logs", "record", "checkpoint"), 2)
+    for mixture in [later, *some(seed, 2)]:
+        print(mixture)
+        found = try_one(moments, mixture, scratch(tmp_path / "mixtures"))
+        assert not found.startswith("wrong"), found
+        assert found == "refused" or mixture is not later
 
 
 # ---------------------------------------------------------------- the clock

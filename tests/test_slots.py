@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyboinc.backends.local import slots
 from pyboinc.backends.local.slots import Slot
 
 
@@ -38,3 +39,20 @@ def test_a_slot_whose_input_is_gone_is_emptied(path: Path) -> None:
     (path / "in").symlink_to("checkpoint")
     Slot(str(path), keep=True).prepare(b"state")
     assert not (path / "checkpoint").exists()
+
+
+def test_a_slot_that_can_not_be_emptied_is_set_aside(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots: whatever keeps a slot from being emptied, the next job gets an empty one."""
+
+    def fail(name: str) -> None:
+        monkeypatch.undo()
+        monkeypatch.chdir(path.parent)
+        raise OSError("not permitted")
+
+    monkeypatch.setattr(slots, "_remove", fail)
+    Slot(str(path)).prepare(b"INPUT")
+    assert [one.name for one in path.iterdir()] == ["in"]
+    (aside,) = path.parent.glob("0.spoilt-*")
+    assert (aside / "checkpoint").read_bytes() == b"state"

@@ -27,6 +27,7 @@ PARTS = {
     "disk_states": "every state of the disk that a power cut may leave",
     "hostile": "hostile results, one for each technique",
     "fuzz": "mutated and grown pickles",
+    "races": "masters and verbs at the same moment, and pieces of two moments put together",
 }
 """The parts, in their order, and what each tries."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from pyboinc import disk
+from pyboinc import disk, removal
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
 from pyboinc.backends.local.store import Rows, Turn
@@ -409,7 +409,7 @@ class Runs:
         foreign = [name for name in _names(self._slots) if not name.isdecimal()]
         for slot in (*map(str, self._free), *foreign):
             with suppress(OSError):
-                disk.remove_tree(Path(self._slots, slot))
+                removal.remove(f"{self._slots}/{slot}")
 
 
 def _names(directory: str) -> list[str]:
