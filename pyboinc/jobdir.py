@@ -164,9 +164,9 @@ class JobDirectory:
     def begin(self, record: RunRecord) -> None:
         """Begin a batch: nothing of an earlier run is left, and *record* is durable."""
         for directory in (self.old, self.new):
-            names = [name for name in disk.listing(directory) if OUTCOME.fullmatch(name)]
+            names = sorted(filter(OUTCOME.fullmatch, disk.names(directory)))
             if names:
-                self.quarantine("left by an earlier batch", *sorted(names), where=directory)
+                self.quarantine("left by an earlier batch", *names, where=directory)
         self._close_logs()
         for log in ("spool", "journal"):
             disk.remove(self.state / log)
@@ -397,11 +397,7 @@ def moved(path: Path) -> JobDirectoryError:
 
 
 def check_archive(archive: Path, digest: str) -> None:
-    """Raise :class:`DirectoryDamaged` unless the file *archive* has this sha256.
-
-    What runs is what was called: neither another program, nor an archive that unpacks to more
-    than the disk holds.
-    """
+    """Raise :class:`DirectoryDamaged` unless *archive* has this sha256: it may be anything."""
     try:
         found = sha256(disk.read_bounded(archive, _ARCHIVE_LIMIT)).hexdigest()
     except (FileNotFoundError, RejectedResult) as error:

@@ -280,7 +280,7 @@ def _processes(path: str) -> Iterator[int]:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
                 told = file.read()
             works_in = os.readlink(f"/proc/{entry}/cwd").encode()
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended meanwhile, or is no concern of ours
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:

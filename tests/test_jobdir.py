@@ -125,7 +125,7 @@ def test_every_file_has_its_place(directory: JobDirectory) -> None:
     """Opening: the state of a batch lies where the head of jobdir.py says, in plain files."""
     directory.keep_bundle("ab" * 32, b"zip")
     put(directory.new, "foreign")
-    directory.quarantine("foreign", "as a test")
+    directory.quarantine("as a test", "foreign")
     assert directory.put_by({}) == directory.state / "previous/1"
     found = {str(path.relative_to(directory.path)) for path in directory.path.rglob("*")}
     assert found == {
@@ -400,7 +400,7 @@ def test_the_steps_of_moving_outcomes(
         ("sync", "new"),
     ]
     del steps[:]
-    directory.quarantine("x", "as a test")
+    directory.quarantine("as a test", "x")
     assert steps[-2:] == [("quarantine", "new/x"), ("sync", ".pyboinc/quarantine")]
 
 
