@@ -5,6 +5,9 @@ RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c '$(RECENT)' 2>/dev/null && echo $$python && break; done)
 
+# uv, which makes the environments of the tests, does not read which index pip is to use.
+INDEX = $(shell .venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'/\1/p" | tail -n 1)
+
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
@@ -15,8 +18,8 @@ demo: .venv/installed                  ## sum of squares on emulated volunteers,
 	.venv/bin/python .venv/demo/app_master.py --seed 7 --failure-rate 0.3 --latency exponential:1
 
 test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
-	.venv/bin/python -m pip install --quiet "tox>=4.22"
-	.venv/bin/python -m tox run $(OLDEST:%=--discover %)
+	.venv/bin/python -m pip install --quiet "tox>=4.22" "tox-uv>=1.25"
+	$(INDEX:%=UV_DEFAULT_INDEX="%") .venv/bin/python -m tox run-parallel --parallel-live $(OLDEST:%=--discover %)
 
 sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from pyboinc import codec
+from pyboinc import codec, errors
 from pyboinc.errors import EncodeError, RejectedResult
 
-PACKAGE = Path(codec.__file__).parent
+PACKAGE = Path(errors.__file__).parent
 
 APP_TYPES = """
 class Number:
