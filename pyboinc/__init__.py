@@ -7,6 +7,7 @@ wait for what it does not need.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 TYPE_CHECKING = False
@@ -58,7 +59,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError("module 'pyboinc' has no attribute %r" % name)
-    value = getattr(import_module("pyboinc." + _HOME[name]), name)
+    try:
+        value = getattr(import_module("pyboinc." + _HOME[name]), name)
+    except KeyboardInterrupt:
+        if _HOME[name] != "master":
+            raise
+        # Nothing has been done yet, and where in our imports ^C came helps nobody.
+        sys.stderr.write(
+            "pyboinc: stopped before any job was made; run the same command to start\n"
+        )
+        sys.exit(130)
     globals()[name] = value
     return value
 

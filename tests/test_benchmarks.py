@@ -94,3 +94,14 @@ def test_the_memory_benchmark_prints_the_peaks() -> None:
     assert set(peaks) == {"master", "server"}
     assert 1 < float(peaks["master"]) < 10_000
     assert re.search(r"^(met   |MISSED)  peak memory of the master: ", printed, re.MULTILINE)
+
+
+def test_the_replay_benchmark_compares_a_restart_with_plain_loops() -> None:
+    """A rate for each, the order as recorded, the bar, the peak and its growth."""
+    printed = run("replay.py", "--results", "40", "--rounds", "1", "--jobs", "4")
+    for name in ("restart", "plain loop", "plain loop, moving", "doing the jobs anew"):
+        assert re.search(rf"^{name} +\d+ +\d+ +\d+\.\.\d+ +[0-9.]+ x ", printed, re.MULTILINE)
+    assert re.search(r"^order: as recorded in all 1 restarts ", printed, re.MULTILINE)
+    assert re.search(r"^(met   |MISSED)  replay, the whole process: ", printed, re.MULTILINE)
+    assert re.search(r"^peak memory of the master: [0-9.]+ MB; ", printed, re.MULTILINE)
+    assert re.search(r"^(met   |MISSED)  growth for each result: ", printed, re.MULTILINE)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_apps import copy_of, make_app, master_at_work, python, typed, verb
+from cli_apps import MASTER, copy_of, make_app, master_at_work, python, typed, verb
 
 from pyboinc import disk, progress
 from pyboinc.backends import Counts
@@ -116,6 +116,15 @@ def test_status_of_a_batch_without_jobs(half: Path) -> None:
     assert result.exit_code == 3
     assert "  batch -, backend local" in result.stdout
     assert "  0 of 0 handled" in result.stdout
+
+
+def test_status_of_a_finished_batch_without_jobs(tmp_path: Path) -> None:
+    """status: when make_calls has made no calls, all is done; its exit code is the master's, 0."""
+    app = make_app(tmp_path / "app", master=MASTER.replace("range(8)", "range(0)"))
+    assert python("app_master.py", cwd=app).returncode == 0
+    result = verb("status", app)
+    assert (result.exit_code, "to go on" in result.stdout) == (0, False), result.stdout
+    assert json.loads(verb("status", app, "--json").stdout)["finished"] is True
 
 
 def test_status_counts_refused_files(half: Path) -> None:

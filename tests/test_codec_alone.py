@@ -32,6 +32,9 @@ ALLOWED = {
     ("benchmarks/codec.py", "pickle.loads"): (
         "the other side of the comparison, on bytes that the benchmark itself has made"
     ),
+    ("benchmarks/programs/plain_replay.py", "pickle.loads"): (
+        "the other side of the comparison, on files that the benchmark itself has made"
+    ),
     ("pyboinc/backends/local/forkserver.py", "marshal.loads"): (
         "orders from the master's own process to its fork server, over a pipe that no slave has"
     ),

@@ -52,3 +52,28 @@ def test_import_pyboinc_loads_nothing_but_itself() -> None:
     assert ours == ["pyboinc"]
     foreign = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - {"pyboinc"}
     assert foreign == set()
+
+
+INTERRUPTED = """
+import signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "pyboinc.records":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+from pyboinc import pyboinc_master
+print("imported")
+"""
+"""A program that hears ^C while it imports a master."""
+
+
+def test_interrupted_while_it_is_imported() -> None:
+    """Interrupts: ^C before the program has begun is one line and exit code 130, no traceback."""
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False
+    )
+    line = "pyboinc: stopped before any job was made; run the same command to start\n"
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", line)

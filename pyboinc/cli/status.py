@@ -27,7 +27,10 @@ PERIOD = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a batch is; what ``--json`` prints (docs/command_line.md says what each is)."""
+    """How far a batch is; what ``--json`` prints (docs/command_line.md says what each is).
+
+    ``called``: whether make_calls has returned; before, a batch without jobs is not finished.
+    """
 
     directory: str
     program: str
@@ -41,11 +44,12 @@ class Status:
     rate: float | None
     time_left: float | None
     quarantined: int
+    called: bool = True
 
     @property
     def finished(self) -> bool:
         """Whether every job that there is has been handled."""
-        return self.jobs.total > 0 and self.handled >= self.jobs.total
+        return self.called and self.handled >= self.jobs.total
 
     @property
     def exit_code(self) -> int:
@@ -57,7 +61,7 @@ class Status:
     def as_data(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         data = asdict(self)
-        jobs = data.pop("jobs")
+        jobs, _ = data.pop("jobs"), data.pop("called")
         retries, handled = jobs.pop("retries"), data.pop("handled")
         more = {"running": self.process is not None, "finished": self.finished}
         return {**data, **more, "jobs": {**jobs, "handled": handled}, "retries": retries}
@@ -83,6 +87,7 @@ def status_of(batch: Batch, now: float) -> Status:
         rate=rate,
         time_left=time_left(calls - counts.done - counts.failed, rate) if rate else None,
         quarantined=_quarantined(batch),
+        called=bool(journal.phases),
     )
 
 

@@ -1,0 +1,360 @@
+"""Long and large: many jobs on the real emulator, with kills all the while, and nothing may grow.
+
+The program stops inside its handler at chosen counts of handled results and says so through
+a pipe; while it waits, its processes are looked at and one kind of them is killed.  So a
+moment is a number of results, never a time.  Faults are injected as well.  In the first half
+the master itself is killed again and again, and each next run must replay the recorded
+order; the second half is one long life, in which descriptors and memory are compared.
+
+PYBOINC_SOAK_JOBS and PYBOINC_SOAK_KILLS make it longer or shorter.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from masters import PATIENCE, Place, Run, crash, finish
+
+from sweep import Part
+
+JOBS = int(os.environ.get("PYBOINC_SOAK_JOBS", "100000"))
+KILLS = int(os.environ.get("PYBOINC_SOAK_KILLS", "40"))
+
+WORKERS = 2
+"""Of the emulator, so that one is at work while the other one is killed."""
+
+LOOKS = 5
+"""Looks at a process at one moment: of what comes and goes, the least counts."""
+
+DESCRIPTORS = 4
+"""How many more descriptors than at first a process may have, whatever it has done."""
+
+BYTES_A_JOB = 100
+"""How much memory a process may keep for each job that was handled."""
+
+SLACK = 4 << 20
+"""How much more memory it may have, whatever it has done (bytes)."""
+
+TYPES = """
+class Input:
+    def __init__(self, number):
+        self.number = number
+
+class Output:
+    def __init__(self, value):
+        self.value = value
+"""
+
+MASTER = """
+import hashlib, os
+from app_types import Input
+from pyboinc import pyboinc_call, pyboinc_master
+
+marks = {{int(mark) for mark in os.environ["SOAK_MARKS"].split(",") if mark}}
+order = hashlib.sha256()
+handled = total = 0
+
+def make_calls():
+    for number in range({calls}):
+        pyboinc_call("app_slave.py", Input(number))
+
+def handle_result(output, job):
+    global handled, total
+    order.update(b"%d\\n" % job.index)
+    handled += 1
+    total += output.value
+    if handled in marks:
+        with open("at", "w") as pipe:
+            print(handled, order.hexdigest(), file=pipe)
+        with open("go", "rb", buffering=0) as pipe:
+            pipe.read(1)
+
+pyboinc_master(make_calls, handle_result)
+print("The answer is", total)
+"""
+"""At each mark it says how many results it has handled, in which order, and waits."""
+
+ENDS = ("master", "process group", "everything", "master at a step")
+"""What ends a master's life; the other kinds are killed behind it and it goes on."""
+
+BEHIND = ("server", "keeper", "fork server", "slave")
+"""The generations behind a master, each the children of the one before."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When this run has handled so many results, this is killed; nothing: it is looked at only."""
+
+    handled: int
+    kill: str = ""
+
+
+@dataclass
+class Life:
+    """The life of one master: its moments; a last one of a kind in :data:`ENDS` ends it."""
+
+    moments: list[Moment] = field(default_factory=list)
+    measured: bool = False
+
+
+def lives(jobs: int, kills: int, seed: int) -> list[Life]:
+    """Draw the lives of the masters: every kind of kill, in any order, at any count."""
+    draw = random.Random(seed)
+    kinds = [*ENDS, *BEHIND]
+    chosen = [kinds[number % len(kinds)] for number in range(kills)]
+    draw.shuffle(chosen)
+    counts = sorted(draw.randint(1, max(1, jobs // 2)) for _ in chosen)
+    found = [Life()]
+    for count, kind in zip(counts, chosen, strict=True):
+        found[-1].moments.append(Moment(count, kind))
+        if kind in ENDS:
+            found.append(Life())
+    last = found[-1]
+    last.measured = True
+    begun = max(counts, default=0)
+    for percent in range(10, 100, 10):
+        kind = "" if percent in (20, 90) else "slave"
+        last.moments.append(Moment(max(1, begun + (jobs - begun) * percent // 100), kind))
+    return found
+
+
+# ---------------------------------------------------------------- looking at processes
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a process has: descriptors, and resident memory in bytes."""
+
+    descriptors: int
+    memory: int
+
+
+Looks = dict[int, tuple[str, Look]]
+"""What each process is, and what it has."""
+
+
+def children(process: int) -> list[int]:
+    """The children of a process; none if it has ended."""
+    try:
+        text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(word) for word in text.split()]
+
+
+def generations(master: int) -> dict[str, list[int]]:
+    """The processes behind a master, by what they are."""
+    found, parents = {}, [master]
+    for name in BEHIND:
+        parents = [child for parent in parents for child in children(parent)]
+        found[name] = parents
+    return found
+
+
+def look(process: int) -> Look | None:
+    """Look at a process, some times; None if it has ended."""
+    looks = []
+    for _ in range(LOOKS):
+        try:
+            descriptors = len(os.listdir(f"/proc/{process}/fd"))
+            status = Path(f"/proc/{process}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+        if not sizes:
+            return None  # ended, and nobody has waited for it yet
+        looks.append(Look(descriptors, int(sizes[0]) * 1024))
+    return Look(min(one.descriptors for one in looks), min(one.memory for one in looks))
+
+
+def looks(master: int) -> Looks:
+    """Look at the master and all that live as long as it does; slaves do not."""
+    long_lived = {"master": [master], **generations(master)}
+    del long_lived["slave"]
+    found = {}
+    for name, processes in long_lived.items():
+        for process in processes:
+            seen = look(process)
+            if seen is not None:
+                found[process] = name, seen
+    return found
+
+
+# ---------------------------------------------------------------- the soak
+
+
+class Soak:
+    """A batch of *jobs* jobs in *path*, and what its masters live through."""
+
+    def __init__(self, path: Path, jobs: int, seed: int, part: Part) -> None:
+        files = {"app_types.py": TYPES, "app_master.py": MASTER.format(calls=jobs)}
+        self.place = Place(path / "job", files)
+        self.jobs = jobs
+        self.seed = seed
+        self.part = part
+        self.growth: dict[str, float] = {}
+        self.temporary = path / "tmp"
+        self.temporary.mkdir()
+        self._pipes = {}
+        for name in ("at", "go"):
+            self.place.mkfifo(name)
+            # Open in both directions: a program that dies does not end it.
+            self._pipes[name] = os.open(self.place / name, os.O_RDWR | os.O_NONBLOCK)
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for pipe in self._pipes.values():
+            os.close(pipe)
+
+    def live(self, life: Life) -> Run:
+        """Start a master, let it live through *life*, and return how it ended."""
+        recorded = self.place.recorded()
+        master = self.place.start(*self._flags(), environ=self._environ(life))
+        first: dict[int, Look] = {}
+        measured: dict[int, tuple[int, Look]] = {}
+        moments = {moment.handled: moment for moment in life.moments}
+        try:
+            for handled, order in self._marks(master.pid):
+                if handled <= len(recorded):
+                    assert order == digest(recorded[:handled]), f"I3: replayed otherwise: {handled}"
+                moment = moments[handled]
+                found = looks(master.pid)
+                self._compare(found, first)
+                if life.measured and not moment.kill:
+                    self._measure(found, handled, measured)
+                if self._kill(master.pid, moment.kill):
+                    break
+                os.write(self._pipes["go"], b"g")
+        except BaseException:
+            os.killpg(master.pid, signal.SIGKILL)
+            raise
+        return finish(master)
+
+    def _flags(self) -> Sequence[str]:
+        return (
+            "--quiet",
+            f"--workers={WORKERS}",
+            f"--seed={self.seed}",
+            "--failure-rate=0.02",
+            "--fault=duplicate=0.02",
+            "--fault=restart=0.002",
+        )
+
+    def _environ(self, life: Life) -> Mapping[str, str]:
+        marks = ",".join(str(moment.handled) for moment in life.moments)
+        environ = {"SOAK_MARKS": marks, "TMPDIR": str(self.temporary)}
+        last = life.moments[-1]
+        if last.kill == "master at a step":
+            # Each result is half a dozen steps, and replaying the ones before are some more.
+            step = random.Random(self.seed + last.handled).randint(1, 6 * last.handled + 20)
+            environ.update(crash("*", "*", step))
+        return environ
+
+    def _marks(self, master: int) -> Iterator[tuple[int, str]]:
+        """Yield each count of results at which the program waits, with their order."""
+        ended = os.pidfd_open(master)
+        try:
+            while True:
+                ready, _, _ = select.select([self._pipes["at"], ended], [], [], PATIENCE)
+                assert ready, "I7: no mark is reached, and the master does not end"
+                if self._pipes["at"] not in ready:
+                    return
+                number, order = os.read(self._pipes["at"], 4096).decode().split()
+                yield int(number), order
+        finally:
+            os.close(ended)
+
+    def _compare(self, found: Looks, first: dict[int, Look]) -> None:
+        """Compare the descriptors of each process with those it had when it was seen first."""
+        self.part.count("looks at the processes")
+        for process, (name, now) in found.items():
+            more = now.descriptors - first.setdefault(process, now).descriptors
+            assert more <= DESCRIPTORS, f"I10: the {name} has {more} descriptors more than at first"
+
+    def _measure(self, found: Looks, handled: int, before: dict[int, tuple[int, Look]]) -> None:
+        """Compare memory, and look for temporary files, which nobody is writing now."""
+        assert self.place.temporaries() == [], "I10: temporary files are left"
+        for process, (name, now) in found.items():
+            since, then = before.setdefault(process, (handled, now))
+            jobs, growth = handled - since, now.memory - then.memory
+            if jobs:
+                print(f"  {name}: {then} after {since}, {now} after {handled}", flush=True)
+                self.growth[name] = max(self.growth.get(name, -1e9), growth / jobs)
+                most = BYTES_A_JOB * jobs + SLACK
+                assert growth <= most, f"the {name} has grown by {growth} bytes in {jobs} jobs"
+
+    def _kill(self, master: int, kind: str) -> bool:
+        """Kill what the moment says; return whether the master is among it."""
+        if not kind or kind == "master at a step":
+            return False
+        behind = generations(master)
+        victims = {
+            "master": [master],
+            "process group": [-master],
+            "everything": [one for some in behind.values() for one in some] + [master],
+        }
+        killed = 0
+        for victim in victims.get(kind, behind.get(kind, [])[:1]):
+            try:
+                os.kill(victim, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                pass  # a slave that has just ended
+        self.part.count(f"kills of {kind}", bool(killed))
+        return kind in ENDS
+
+    def check(self, run: Run) -> None:
+        """Check what must hold when all is handled."""
+        answer = sum(number * number for number in range(self.jobs))
+        self.place.check(run, f"The answer is {answer}\n")
+        left = os.listdir(self.temporary)
+        assert left == [], f"I10: left in the directory for temporary files: {left}"
+        slots = self.place / ".pyboinc/local/slots"
+        assert len(os.listdir(slots)) <= WORKERS + 1, "I10: slots are left"
+
+
+def digest(order: Sequence[int]) -> str:
+    """What a program says of the order in which it has handled results."""
+    return sha256(b"".join(b"%d\n" % number for number in order)).hexdigest()
+
+
+def soak(path: Path, jobs: int, kills: int, seed: int, part: Part) -> Soak:
+    """Have *jobs* jobs done in *path* through *kills* kills, checking all the while."""
+    one = Soak(path, jobs, seed, part)
+    try:
+        for life in lives(jobs, kills, seed):
+            run = one.live(life)
+            part.count("lives of masters")
+            if run.killed:
+                if one.place.crashed():
+                    part.count("kills of master at a step")
+                one.place.wait_for_processes()
+                if jobs <= 1000:
+                    one.place.check_at_rest()
+        one.check(run)
+    finally:
+        one.close()
+    part.count("jobs", jobs)
+    return one
+
+
+def sweep(seed: int, only: str) -> Part:
+    """Run the soak; *only* is of no meaning here."""
+    part = Part()
+    with tempfile.TemporaryDirectory(prefix="pyboinc-soak-") as directory:
+        try:
+            one = soak(Path(directory), JOBS, KILLS, seed, part)
+        except AssertionError as error:
+            part.failures.append(f"{error} (make sweep PARTS=soak, seed {seed})")
+        else:
+            for name, growth in one.growth.items():
+                print(f"  {name}: {growth:.1f} bytes of memory more for each job")
+    return part
