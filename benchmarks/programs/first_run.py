@@ -56,6 +56,9 @@ class WithoutSlaves(LocalBackend):
 
     def wait(self, timeout):
         now, self._left = self._left[:AT_A_TIME], self._left[AT_A_TIME:]
+        batch, project = self._number(), self._project
+        for rows in project.store.load([workunit_id(batch, one) for one in now]):
+            project._rows[rows.workunit.id] = rows  # all at once, which is quicker
         for sequence in now:
             self._do(sequence)
         self._project.commit()
