@@ -17,7 +17,7 @@ import select
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +33,12 @@ WORKERS = 2
 
 LOOKS = 5
 """Looks at a process at one moment: of what comes and goes, the least counts."""
+
+EVERY = 500
+"""Results between two looks at the processes, so that a run that hangs is soon noticed."""
+
+RESTS = 6
+"""Crashes after which all outcomes are read and compared, which takes a while."""
 
 DESCRIPTORS = 4
 """How many more descriptors than at first a process may have, whatever it has done."""
@@ -91,38 +97,44 @@ BEHIND = ("server", "keeper", "fork server", "slave")
 
 @dataclass(frozen=True)
 class Moment:
-    """When this run has handled so many results, this is killed; nothing: it is looked at only."""
+    """What is killed when a run has handled so many results, or whether memory is measured.
 
-    handled: int
+    With neither of them its processes are looked at only.
+    """
+
     kill: str = ""
-
-
-@dataclass
-class Life:
-    """The life of one master: its moments; a last one of a kind in :data:`ENDS` ends it."""
-
-    moments: list[Moment] = field(default_factory=list)
     measured: bool = False
 
 
-def lives(jobs: int, kills: int, seed: int) -> list[Life]:
-    """Draw the lives of the masters: every kind of kill, in any order, at any count."""
+Moments = dict[int, Moment]
+"""Moments by the number of results that the run has handled."""
+
+
+def lives(jobs: int, kills: int, seed: int) -> list[Moments]:
+    """Draw the lives of the masters but the last: every kind of kill, in any order, at any count.
+
+    The last moment of each ends it.
+    """
     draw = random.Random(seed)
     kinds = [*ENDS, *BEHIND]
     chosen = [kinds[number % len(kinds)] for number in range(kills)]
     draw.shuffle(chosen)
     counts = sorted(draw.randint(1, max(1, jobs // 2)) for _ in chosen)
-    found = [Life()]
+    found: list[Moments] = [{}]
     for count, kind in zip(counts, chosen, strict=True):
-        found[-1].moments.append(Moment(count, kind))
+        found[-1][count] = Moment(kind)
         if kind in ENDS:
-            found.append(Life())
-    last = found[-1]
-    last.measured = True
-    begun = max(counts, default=0)
+            found.append({})
+    return found[:-1]
+
+
+def last_life(begun: int, jobs: int) -> Moments:
+    """The life from *begun* handled results on: slaves are killed, memory is measured twice."""
+    found = {}
     for percent in range(10, 100, 10):
-        kind = "" if percent in (20, 90) else "slave"
-        last.moments.append(Moment(max(1, begun + (jobs - begun) * percent // 100), kind))
+        measured = percent in (20, 90)
+        count = max(1, begun + (jobs - begun) * percent // 100)
+        found[count] = Moment("" if measured else "slave", measured)
     return found
 
 
@@ -214,27 +226,29 @@ class Soak:
         for pipe in self._pipes.values():
             os.close(pipe)
 
-    def live(self, life: Life) -> Run:
-        """Start a master, let it live through *life*, and return how it ended."""
+    def live(self, kills: Moments | None = None) -> Run:
+        """Start a master, let it live through *kills* or its last life; return how it ended."""
         recorded = self.place.recorded()
-        master = self.place.start(*self._flags(), environ=self._environ(life))
+        moments = last_life(len(recorded), self.jobs) if kills is None else kills
+        moments = {**{count: Moment() for count in range(EVERY, self.jobs, EVERY)}, **moments}
+        master = self.place.start(*self._flags(), environ=self._environ(moments))
         first: dict[int, Look] = {}
         measured: dict[int, tuple[int, Look]] = {}
-        moments = {moment.handled: moment for moment in life.moments}
         try:
             for handled, order in self._marks(master.pid):
                 if handled <= len(recorded):
                     assert order == digest(recorded[:handled]), f"I3: replayed otherwise: {handled}"
-                moment = moments[handled]
                 found = looks(master.pid)
                 self._compare(found, first)
-                if life.measured and not moment.kill:
+                if moments[handled].measured:
                     self._measure(found, handled, measured)
-                if self._kill(master.pid, moment.kill):
+                if self._kill(master.pid, moments[handled].kill):
                     break
                 os.write(self._pipes["go"], b"g")
         except BaseException:
             os.killpg(master.pid, signal.SIGKILL)
+            finish(master)
+            self.place.wait_for_processes()
             raise
         return finish(master)
 
@@ -248,14 +262,13 @@ class Soak:
             "--fault=restart=0.002",
         )
 
-    def _environ(self, life: Life) -> Mapping[str, str]:
-        marks = ",".join(str(moment.handled) for moment in life.moments)
-        environ = {"SOAK_MARKS": marks, "TMPDIR": str(self.temporary)}
-        last = life.moments[-1]
-        if last.kill == "master at a step":
-            # Each result is half a dozen steps, and replaying the ones before are some more.
-            step = random.Random(self.seed + last.handled).randint(1, 6 * last.handled + 20)
-            environ.update(crash("*", "*", step))
+    def _environ(self, moments: Moments) -> Mapping[str, str]:
+        environ = {"SOAK_MARKS": ",".join(map(str, moments)), "TMPDIR": str(self.temporary)}
+        for count, moment in moments.items():
+            if moment.kill == "master at a step":
+                # Each result is half a dozen steps; replaying the ones before are some more.
+                step = random.Random(self.seed + count).randint(1, 6 * count + 20)
+                environ.update(crash("*", "*", step))
         return environ
 
     def _marks(self, master: int) -> Iterator[tuple[int, str]]:
@@ -330,16 +343,16 @@ def soak(path: Path, jobs: int, kills: int, seed: int, part: Part) -> Soak:
     """Have *jobs* jobs done in *path* through *kills* kills, checking all the while."""
     one = Soak(path, jobs, seed, part)
     try:
-        for life in lives(jobs, kills, seed):
-            run = one.live(life)
+        for number, kills_of_one in enumerate(lives(jobs, kills, seed)):
             part.count("lives of masters")
-            if run.killed:
-                if one.place.crashed():
-                    part.count("kills of master at a step")
-                one.place.wait_for_processes()
-                if jobs <= 1000:
-                    one.place.check_at_rest()
-        one.check(run)
+            run = one.live(kills_of_one)
+            assert run.killed, f"I7: the master was to be killed: {run}"
+            part.count("kills of master at a step", one.place.crashed())
+            one.place.wait_for_processes()
+            if number < RESTS:
+                one.place.check_at_rest()
+        part.count("lives of masters")
+        one.check(one.live())
     finally:
         one.close()
     part.count("jobs", jobs)
