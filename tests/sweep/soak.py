@@ -276,7 +276,9 @@ class Soak:
         ended = os.pidfd_open(master)
         try:
             while True:
-                ready, _, _ = select.select([self._pipes["at"], ended], [], [], PATIENCE)
+                # Before the first mark all of the jobs are made.
+                patience = PATIENCE + self.jobs / 100
+                ready, _, _ = select.select([self._pipes["at"], ended], [], [], patience)
                 assert ready, "I7: no mark is reached, and the master does not end"
                 if self._pipes["at"] not in ready:
                     return
