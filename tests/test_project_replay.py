@@ -181,14 +181,15 @@ def test_the_command_line_some_differ(tmp_path: Path, capsys: pytest.CaptureFixt
     good, bad = history("one-success"), history("one-success")
     bad["id"], bad["steps"][-1]["after"]["workunit"]["need_validate"] = "odd", True
     path = tmp_path / "some.jsonl"
-    path.write_text(f"{json.dumps(good)}\n\n{json.dumps(bad)}\n")
+    path.write_text(f"{json.dumps(bad)}\n{json.dumps(good)}\n\n{json.dumps(bad)}\n")
 
     assert main([str(path)]) == 1
 
-    first, last = capsys.readouterr().out.splitlines()
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first == second
     assert first.startswith("odd: step 2, ")
     assert first.endswith(": workunit: need_validate is false, on the server true")
-    assert last == f"{path}: 1 of 2 histories agree"
+    assert last == f"{path}: 1 of 3 histories agree"
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,17 @@ def test_reissue_counts_only_errors_and_takes_another_target() -> None:
     assert all(row is before for row, before in zip(rows, job.results, strict=True))
 
 
+def test_reissue_judges_nothing_but_outputs() -> None:
+    """What never had an output stays as it was: nobody has found it invalid."""
+    job = Story(max_error_results=1, max_total_results=3).sends(0).times_out(0)
+    job.sends(1).fails(1).sends(2).fails(2)
+    assert job.verdicts == "INIT INVALID INVALID"
+
+    _, rows = reissue(job.workunit, job.results, job.now)
+
+    assert rows == job.results
+
+
 def test_reissue_leaves_a_running_workunit_alone() -> None:
     """What is not finished need not be run again."""
     job = Story().sends(0)
