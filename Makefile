@@ -11,7 +11,7 @@ INDEX = $(shell .venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
-.PHONY: demo test sweep mutants clean
+.PHONY: demo test sweep flakes mutants clean
 
 demo: .venv/installed                  ## sum of squares on emulated volunteers, three instances in ten failing
 	@rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
@@ -24,6 +24,10 @@ test: .venv/installed                  ## lint, types, all tests with coverage, 
 sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
 	PYTHONPATH=tests .venv/bin/python -m sweep --record $(PARTS)
+
+flakes: .venv/installed                ## the tests of recovery, a hundred times under load; hours.  RUNS=10 SEED=1
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
+	.venv/bin/python tests/flakes.py $(RUNS:%=--runs %) $(SEED:%=--seed %) $(TESTS)
 
 mutants: .venv/installed               ## does a test notice a change?  Hours.  ONLY="project" SAMPLE=300 SEED=1
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,mutants]"

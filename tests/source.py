@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Module:
         return f"{name}.{imported}" if is_module else name
 
 
+@functools.cache
 def modules() -> list[Module]:
     """Every module of the package, sorted by path."""
     return [
