@@ -54,6 +54,11 @@ class WithoutSlaves(LocalBackend):
     def start(self):
         self._slot = self._directory.make(self._directory.state / "local/slots/0")
 
+    def counts(self):
+        tally = self._project.tally
+        queued = tally.total - tally.done
+        return backends.Counts(tally.total, queued, done=tally.done)
+
     def wait(self, timeout):
         now, self._left = self._left[:AT_A_TIME], self._left[AT_A_TIME:]
         batch, project = self._number(), self._project
