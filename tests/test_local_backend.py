@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,21 @@ def test_a_batch_from_its_beginning_to_its_end(make: Make) -> None:
     assert project.backend.describe("1_9") == ()
     assert any("unlucky" in text for text in project.backend.first_errors)
     assert dict(project.backend.retried()) == {}
+
+
+def test_what_was_asked_for_is_not_kept(make: Make) -> None:
+    """Backend: a search that makes calls for a year asks a million times, and keeps none of it."""
+    project = make([2])
+    project.submit()
+    times = 200
+    tracemalloc.start()
+    try:
+        for _ in range(times):
+            project.submit()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept / times < 100
 
 
 def test_counts_without_a_server(make: Make) -> None:

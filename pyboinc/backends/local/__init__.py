@@ -44,7 +44,7 @@ class LocalBackend:
         self._archives: dict[str, str] = {}
         self._server: subprocess.Popen[bytes] | None = None
         self._text = b""
-        self._sent: list[dict[str, Any]] = []
+        self._unanswered: list[dict[str, Any]] = []
         self._acked = 0
         self._started = False
         self._deaths = 0
@@ -161,9 +161,9 @@ class LocalBackend:
         """Give the server a command, and wait until it is done and durable."""
         if self._server is None:
             self._start_server()
-        self._sent.append(command)
+        self._unanswered.append(command)
         self._tell(command)
-        while self._acked < len(self._sent):
+        while self._unanswered:
             self._listen(1.0)
 
     def _tell(self, command: dict[str, Any]) -> None:
@@ -194,6 +194,8 @@ class LocalBackend:
             queued = total - done - failed - running
             self._counts = Counts(total, queued, running, done, failed, retries)
         if "ack" in news:
+            # Commands are answered in their order, and those of before are of no more use.
+            del self._unanswered[: news["ack"] + 1 - self._acked]
             self._acked = news["ack"] + 1
         self.first_errors += news.get("errors", ())
         if "refused" in news:
@@ -211,14 +213,14 @@ class LocalBackend:
                 f"the emulated project's server died {self._deaths} times (the last time with "
                 f"status {status}); what it said stands above; run the same command to go on"
             )
-        pending, started = self._sent[self._acked :], self._started
+        pending, started = self._unanswered, self._started
         self.close()
         self._start_server()
         self._started = started
         if started and {"start": True} not in pending:
             pending.insert(0, {"start": True})
         for command in pending:
-            self._sent.append(command)
+            self._unanswered.append(command)
             self._tell(command)
 
     def _start_server(self) -> None:
@@ -241,7 +243,7 @@ class LocalBackend:
             modules=tuple(record.modules),
             archives=dict(self._archives),
         )
-        self._sent, self._acked, self._text = [], 0, b""
+        self._unanswered, self._acked, self._text = [], 0, b""
         self._server = subprocess.Popen(
             # -P: nothing in the user's current directory stands in for a module of Python's.
             [sys.executable, "-P", "-m", "pyboinc.backends.local.server", options.as_json()],
