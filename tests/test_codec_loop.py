@@ -11,7 +11,7 @@ import codec_types
 import numpy as np
 import pytest
 from codec_hostile import MEMO, get, name, new, number, pickled, row, table, text
-from codec_types import Data, Label, Plain
+from codec_types import Data, Label, Pair, Plain
 from test_codec import alike
 
 from pyboinc.codec import Budget, Registry, RejectedResult, decode, encode
@@ -35,6 +35,11 @@ VALUES: dict[str, Any] = {
     "attributes of all kinds": codec_types._with(
         Plain(), a=1, b=300, c=70_000, d=0.5, e="e", f=None, g=True, h=[], i={}, j="e", k=2**70
     ),
+    "keys that are none": [
+        Pair(1, 2),
+        {"x": Pair("x", "x"), "y": ("x", "x", "x", "x")},
+        {"y": "x"},
+    ],
     "arrays": [np.arange(n, dtype=kind) for kind in ("f8", "i4", ">c8", "u1") for n in (1, 9, 300)],
     "arrays again": [
         np.ones(shape, order=order) for shape in ((2, 3), 7, (1, 2, 3, 4)) for order in "CF"

@@ -61,7 +61,9 @@ def read_pairs(
     table stays empty, and what it would have got is returned instead of None, in a row: that may
     be the items of a tuple, so no key is read twice.
     """
+    start, remembered = pos, len(memo)
     last, used = limit - _LONGEST, 0
+    more: List[Any] = []  # a key whose value is of another kind
     while pos < last and used < most:
         code = data[pos]
         if code == 0x68:  # BINGET
@@ -109,13 +111,13 @@ def read_pairs(
                 pos += 1
                 used += 1
         else:
-            return _in_a_row(table, key), pos, used - 1
-    return _in_a_row(table), pos, used
-
-
-def _in_a_row(table: Dict[Any, Any], *more: Any) -> List[Any]:
-    """Take all keys and values out of *table*; and *more*."""
-    row = [each for pair in table.items() for each in pair]
-    row += more
+            more.append(key)
+            used -= 1
+            break
+    row = [each for pair in table.items() for each in pair] + more
     table.clear()
-    return row
+    if len(row) + len(memo) - remembered != used:
+        # A key came twice: perhaps none, but the argument of an opcode that is still to come.
+        del memo[remembered:]
+        return [], start, 0
+    return row, pos, used
