@@ -210,7 +210,8 @@ def unpack(archive: str, directory: str) -> None:
     """Unpack the zip *archive* into *directory*, unless it is there already, and whole.
 
     Files are read-only, because jobs share them.  Several processes may do this at the same
-    time.  Raises :class:`~pyboinc.errors.ConfigurationError` if the archive is no archive.
+    time.  One that is killed leaves a file ``.unpacked.PID.tmp`` beside *directory*.  Raises
+    :class:`~pyboinc.errors.ConfigurationError` if the archive is no archive.
     """
     import zipfile
 
@@ -237,7 +238,7 @@ def _place(directory: str, name: str, data: bytes) -> None:
     except OSError:
         pass  # not there yet, or not as it should be
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = os.path.join(os.path.dirname(directory), f".unpacked.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
         file.write(data)
     os.chmod(temporary, 0o444)

@@ -7,6 +7,7 @@ interpreter; the tests run with both.
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from computers import HEAD, Computer, pack
 
-from pyboinc import codec
+from pyboinc import codec, disk
 from pyboinc.errors import ConfigurationError
 from pyboinc.slave_program import Program, unpack
 
@@ -297,6 +298,26 @@ def test_an_archive_is_unpacked_whole(tmp_path: Path) -> None:
         if spoil is not None:
             data.write_text(spoil)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["app_slave.py", "data"]
+
+
+def test_unpacking_that_is_cut_short_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archives: a kill leaves nothing among the files, and one temporary file that is known."""
+    archive = pack(tmp_path / "a.zip", {"app_slave.py": "pass\n", "data/x.txt": "x"})
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            unpack(str(archive), str(tmp_path / "a"))
+    assert [path.name for path in tmp_path.glob(".unpacked.*.tmp")]
+    unpack(str(archive), str(tmp_path / "a"))
+    disk.remove_temporaries(tmp_path, "unpacked")
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["a", "a.zip", "a/app_slave.py", "a/data", "a/data/x.txt"]
 
 
 @pytest.mark.parametrize("name", ["../x.py", "/x.py", "a//x.py", "./x.py", "a\\x.py"])

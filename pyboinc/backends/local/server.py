@@ -87,6 +87,7 @@ class Server:
         self._options = options
         self._commands, self._news = commands, news
         self._lock = _own_lock(self._lock_path)
+        disk.remove_temporaries(state / "bundles", "unpacked")
         faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
         self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
         self._classes = Classes(directory)
