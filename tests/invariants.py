@@ -131,11 +131,12 @@ def _handled_once_and_in_order(view: View) -> None:
 
 
 def _delivered_bytes_are_kept(view: View) -> None:
+    outcomes, quarantined = view.outcomes, view.place.quarantined()
     assert view.place.names("new") == set(), "I4: outcomes are left in new/"
-    assert view.place.names("old") == view.outcomes, f"I4: of {sorted(view.outcomes)}"
+    assert view.place.names("old") == outcomes, f"I4: of {sorted(outcomes)}"
     for name, before in view.place.sighted.items():
         # The batch may have been set aside since; refused files were changed by who planted them.
-        if name in view.outcomes and name not in view.place.quarantined():
+        if name in outcomes and name not in quarantined:
             now = sha256((view.place / f"old/{name}").read_bytes()).hexdigest()
             assert now == before, f"I4: old/{name} is not what was delivered"
 
