@@ -189,9 +189,10 @@ def try_one(moments: Moments, mixture: Mixture, path: Path) -> str:
     return found
 
 
-def some(seed: int, number: int) -> list[Mixture]:
-    """Some mixtures, drawn from the seed."""
-    return random.Random(seed).sample(list(mixtures()), number)
+def some(seed: int, number: int, moment: int) -> list[Mixture]:
+    """Some mixtures of one earlier moment, drawn from the seed."""
+    chosen = [one for one in mixtures() if one.moment == moment]
+    return random.Random(seed).sample(chosen, number)
 
 
 def scratch(path: Path) -> Path:

@@ -14,7 +14,7 @@ from pyboinc import config, copies, disk
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
 from pyboinc.cli.run import wants_names
 from pyboinc.config import Settings
-from pyboinc.errors import ConfigurationError, DirectoryBusy, RejectedResult
+from pyboinc.errors import ConfigurationError, DirectoryBusy, DirectoryDamaged, RejectedResult
 from pyboinc.jobdir import ERROR, Arrival, JobDirectory
 from pyboinc.records import Journal
 from pyboinc.run_record import RunRecord
@@ -133,12 +133,24 @@ def no_batch(path: Path) -> ConfigurationError:
 
 @contextmanager
 def looked_at(path: Path) -> Iterator[Batch]:
-    """Give the batch in *path*, to be looked at."""
-    batch = Batch(path)
+    """Give the batch in *path*, to be looked at.
+
+    What looks damaged while somebody is at work (--fresh, clean) may be half removed.
+    """
     try:
-        yield batch
-    finally:
-        batch.close()
+        batch = Batch(path)
+        try:
+            yield batch
+        finally:
+            batch.close()
+    except DirectoryDamaged as damage:
+        holder = disk.lock_holder(path / ".pyboinc" / "lock")
+        if holder is None:
+            raise
+        raise DirectoryBusy(
+            f"process {holder or 'unknown'} is changing what is in {path.absolute()}; look again "
+            f"when it has ended (now: {damage})"
+        ) from damage
 
 
 @contextmanager
