@@ -319,12 +319,14 @@ def test_setting_aside_keeps_everything(directory: JobDirectory) -> None:
     put(directory.new, "1_0.out")
     put(directory.old, "1_1.out")
     directory.keep_bundle("ab" * 32, b"zip")
+    (directory.state / "quarantine").mkdir()
     directory.abandon()
     assert directory.record is not None and directory.record.abandoned
     kept = directory.set_aside()
     assert kept == directory.state / "previous/1"
     assert names(kept) == {
         *("journal", "spool", "pyboinc_checkpoint", "run.json", "new", "old", "bundles"),
+        "quarantine",
     }
     assert directory.record is None
     assert names(directory.path) == {".pyboinc", "new", "old"}

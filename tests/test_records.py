@@ -258,6 +258,12 @@ def test_what_damage_is_called(new: New) -> None:
         loaded(path, 2)
     ways_out = "restore it from a backup, or start a new batch with --fresh"
     assert str(caught.value) == f"{path} is damaged at call 1; {ways_out}"
+    path.unlink()
+    spooled(path, [b"a", b"b", b"c"])
+    path.write_bytes(path.read_bytes()[:-2])  # the input of the last one alone
+    with pytest.raises(DirectoryDamaged) as caught:
+        loaded(path, 3)
+    assert str(caught.value) == f"{path} is damaged at call 2; {ways_out}"
     path.write_bytes(with_crc(b"strange"))
     with pytest.raises(DirectoryDamaged) as caught:
         read(path)
