@@ -22,6 +22,7 @@ def test_every_kind_of_kill_comes_and_half_of_the_jobs_are_one_life(seed: int) -
     moments = [one for life in found for one in life.values()]
     assert {one.kill for one in moments} <= {*ENDS, *BEHIND}
     assert sum(one.kill in ENDS for one in moments) == len(found) == 8
+    assert all(list(life.values())[-1].kill in ENDS for life in found)
     assert max(count for life in found for count in life) <= 500
     measured = [count for count, one in last_life(500, 1000).items() if one.measured]
     assert measured == [600, 950]

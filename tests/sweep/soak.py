@@ -119,6 +119,8 @@ def lives(jobs: int, kills: int, seed: int) -> list[Moments]:
     kinds = [*ENDS, *BEHIND]
     chosen = [kinds[number % len(kinds)] for number in range(kills)]
     draw.shuffle(chosen)
+    # What is killed last ends a life: behind it is the one that is measured.
+    chosen.append(chosen.pop(max(at for at, kind in enumerate(chosen) if kind in ENDS)))
     counts = sorted(draw.randint(1, max(1, jobs // 2)) for _ in chosen)
     found: list[Moments] = [{}]
     for count, kind in zip(counts, chosen, strict=True):
