@@ -117,6 +117,7 @@ class Backend:
         undone |= set(sequences)
 
     def use_program(self, slave: str, digest: str) -> None:
+        assert self.directory.bundle_path(digest).exists(), "the archive is there before its use"
         self.project.log.append(("use program", slave))
 
     def cancel(self) -> int:

@@ -10,7 +10,7 @@ import pytest
 import scripted
 from scripted import Project, names, run
 
-from pyboinc import __version__, disk, pyboinc_call
+from pyboinc import __version__, disk, mishaps, pyboinc_call
 from pyboinc.backends import find_backend
 from pyboinc.errors import BackendError, CheckpointMismatch, ConfigurationError
 from pyboinc.jobdir import JobDirectory, RunRecord
@@ -157,11 +157,16 @@ def test_what_a_batch_was_begun_with(project: Project, directory: Path) -> None:
     assert sorted(found.files) == ["app_slave.py", "data.csv"]
 
 
-def test_every_start_is_counted(project: Project, directory: Path) -> None:
+def test_every_start_is_counted(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Starts: their number keeps injected mishaps from striking at the same step for ever."""
+    told: list[int] = []
+    monkeypatch.setattr(mishaps, "install", lambda plan, starts: told.append(starts))
     for number in range(3):
         run(directory, two_calls, ignore)
         assert record(directory).starts == number
+    assert told == [0, 1, 2]
 
 
 # ---------------------------------------------------------------- going on
@@ -239,6 +244,9 @@ def test_another_master_beside_it(
     assert message.endswith("the same command, or each master in a directory of its own")
     run(directory, two_calls, ignore, accept_changes=True)
     assert record(directory).program == "two.py"
+    monkeypatch.setattr(main, "__file__", "/elsewhere/three.py", raising=False)
+    run(directory, two_calls, ignore)
+    assert record(directory).program == "two.py", "a program that lies elsewhere is none of these"
 
 
 # ---------------------------------------------------------------- --fresh
