@@ -53,6 +53,7 @@ class Backend:
         self.started = False
 
     def begin_batch(self, token: str) -> str:
+        assert token == self.directory.record.token, "the batch is named by its token"
         self.project.log.append(("begin batch",))
         number = str(1 + len(self.project.batches))
         return self.project.batches.setdefault(token, number)
