@@ -9,8 +9,6 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import codec_hostile
@@ -20,11 +18,10 @@ import codec_types
 import numpy as np
 import pytest
 from codec_hostile import PAYLOADS, pickled
+from codec_watch import CLASSES, WATCHED, is_inert, outcome, watching
 
-from pyboinc.codec import Budget, Registry, RejectedResult, decode
-from pyboinc.codec.inspection import ROWS, TABLES
+from pyboinc.codec import Budget, RejectedResult, decode
 
-CLASSES = Registry.from_modules([codec_traps, codec_types])
 GROUPS = sorted({label.partition(":")[0] for label in PAYLOADS})
 
 # What the loader may hand out although a payload asked for worse; each was looked at.
@@ -60,33 +57,6 @@ INERT = {
     "streams: FRAME of nothing": "None",
 }
 
-WATCHED: list[str] = []
-_watching = False
-
-
-def _watch(event: str, args: tuple[Any, ...]) -> None:
-    # The loader asks for identities, and looks whether `dataclasses` wrote a __hash__; all
-    # else would be the payload's doing.
-    of_our_own = event == "builtins.id" or args[1:] == ("__code__",)
-    if _watching and not of_our_own:
-        WATCHED.append(event)
-
-
-sys.addaudithook(_watch)
-
-
-@contextmanager
-def watching() -> Iterator[None]:
-    """Note every audit event: imports, files, processes, compiled code, addresses."""
-    global _watching
-    WATCHED.clear()
-    codec_traps.ran.clear()
-    _watching = True
-    try:
-        yield
-    finally:
-        _watching = False
-
 
 def world() -> tuple[Any, ...]:
     """What a payload might change in this process."""
@@ -100,44 +70,6 @@ def world() -> tuple[Any, ...]:
         sorted(vars(codec_types)),
         dict(copyreg.dispatch_table),
     )
-
-
-def outcome(data: bytes, budget: Budget) -> Any:
-    """The reason of the refusal (a RejectedResult), or the value."""
-    try:
-        return decode(data, CLASSES, budget)
-    except RejectedResult as error:
-        return error
-
-
-def is_inert(value: Any) -> bool:
-    """Whether *value* is made of plain types and of instances of the registry's classes."""
-    todo, seen = [value], set()
-    while todo:
-        item = todo.pop()
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        if type(item) in ROWS:
-            todo += list(item)
-        elif type(item) in TABLES:
-            todo += [*dict.keys(item), *dict.values(item)]
-        elif type(item) in CLASSES and type(type(item)) is type:
-            todo += list(object.__getattribute__(item, "__dict__").values())
-        elif isinstance(item, type | memoryview) or callable(item):
-            return False
-        else:
-            known = type(item).__module__ in ("builtins", "datetime", "numpy")
-            if not known:
-                return False
-    return True
-
-
-@pytest.fixture(scope="module", autouse=True)
-def numpy_is_loaded() -> None:
-    """The first array of a process imports numpy, which is no business of these tests."""
-    for value in (np.zeros(1), np.float64(1)):
-        decode(pickle.dumps(value), CLASSES)
 
 
 def test_there_are_enough_payloads() -> None:
