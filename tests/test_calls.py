@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +74,14 @@ def test_a_slave_is_packed_once(
     assert packed == ["./one_slave.py"]
     digest = directory.spool.call(0).bundle
     assert directory.bundle_path(digest).read_bytes() == calls.bundle("one_slave.py").data
+
+
+def test_included_files_travel(directory: JobDirectory) -> None:
+    """Archives: what the settings include is in every slave's archive."""
+    (directory.path / "data.csv").write_text("1,2\n")
+    packed = Calls(directory, ("*.csv",)).bundle("one_slave.py")
+    with zipfile.ZipFile(io.BytesIO(packed.data)) as archive:
+        assert {"one_slave.py", "data.csv"} <= set(archive.namelist())
 
 
 def test_calls_taken_back_are_made_anew(calls: Calls, directory: JobDirectory) -> None:
