@@ -38,7 +38,12 @@ def _peak(pid: int) -> int:
 
 
 def peak() -> int:
-    """Return the most memory that this process has had, in bytes."""
+    """Return the most memory that this process has had, in bytes.
+
+    On Linux ru_maxrss begins with that of the process that started this one.
+    """
+    if sys.platform == "linux":
+        return _peak(os.getpid())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
