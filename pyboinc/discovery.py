@@ -320,8 +320,10 @@ class Discovery:
         if directory not in self._listings:
             try:
                 names = frozenset(os.listdir(directory))
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
                 names = frozenset()
+            except OSError as error:  # what is there is not known, and may be a module
+                raise _unreadable(directory, error) from error
             self._listings[directory] = names - SKIPPED if directory == self.root else names
         return self._listings[directory]
 
@@ -387,7 +389,12 @@ def read_inside(root: Path, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"{path} can not be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    cause = error.strerror
+    return ConfigurationError(f"{path} can not be read: {cause}; mend that, and run it again")
 
 
 def local_modules(job_directory: Path, program: str) -> dict[str, Path]:

@@ -18,9 +18,8 @@ import os
 import stat
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -72,11 +71,17 @@ def _explained(action: str, path: object) -> Iterator[None]:
         raise explain(action, path, error) from error
 
 
+def close(descriptor: int) -> None:
+    """Give a descriptor back; an error is no news: what is to be kept was synced before."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def make_directory(path: Path) -> None:
     """Make the directory *path* and its parents, if they are not there; durable."""
-    if path.is_dir():
-        return
     with _explained("make the directory", path):
+        if path.is_dir():
+            return
         reach("make directory", path)
         path.mkdir(parents=True, exist_ok=True)
         sync_directory(path.parent)
@@ -89,7 +94,7 @@ def sync_directory(path: Path | str) -> None:
         try:
             os.fsync(descriptor)
         finally:
-            os.close(descriptor)
+            close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes | bytearray) -> None:
@@ -113,7 +118,7 @@ def publish(path: Path, data: bytes) -> None:
             os.unlink(temporary)
             raise
         finally:
-            os.close(descriptor)
+            close(descriptor)
         reach("publish", path)
         os.rename(temporary, path)
         sync_directory(path.parent)
@@ -148,7 +153,7 @@ def read_bounded(path: Path | str, limit: int) -> bytes:
     except OSError as error:
         raise explain("read", path, error) from error
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def _refuse_to_open(path: object, error: OSError) -> NoReturn:
@@ -227,7 +232,8 @@ def remove_empty(path: Path) -> bool:
 
 def check_space(path: Path | str) -> None:
     """Raise :class:`JobDirectoryError` if there is no room left where *path* is."""
-    status = os.statvfs(path)
+    with _explained("look at the disk of", path):
+        status = os.statvfs(path)
     if status.f_blocks and status.f_bavail * status.f_frsize < _FULL:
         raise explain("write to", path, OSError(errno.ENOSPC, ""))
 
@@ -262,14 +268,14 @@ def take_lock(path: Path) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             if not _flock(descriptor):
                 holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-                os.close(descriptor)
+                close(descriptor)
                 raise DirectoryBusy(
                     f"another master (process {holder}) is running in {path.parent.parent}; wait "
                     "for it, or stop it with ^C: this one would wait for the same jobs"
                 )
             if is_at(descriptor, path):
                 break
-            os.close(descriptor)  # who had it has removed it: it keeps nobody out any more
+            close(descriptor)  # who had it has removed it: it keeps nobody out any more
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
@@ -320,7 +326,7 @@ def lock_holder(path: Path) -> int | None:
         text = os.read(descriptor, 20).strip()
         return int(text) if text.isdigit() else 0
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 class AppendLog:
@@ -393,7 +399,7 @@ class AppendLog:
     def close(self) -> None:
         """Give the descriptor back; what was not synced may be lost."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            close(self._descriptor)
             self._descriptor = -1
 
 
@@ -420,11 +426,3 @@ class ReadLog(AppendLog):
 
     def truncate(self, size: int) -> None:
         """Change nothing: what looks torn may be what the other process is writing now."""
-
-
-def checksum(parts: Iterable[bytes]) -> str:
-    """Return the CRC-32 of *parts* as eight hexadecimal digits."""
-    value = 0
-    for part in parts:
-        value = zlib.crc32(part, value)
-    return f"{value:08x}"

@@ -17,10 +17,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from pyboinc.disk import explain
 from pyboinc.errors import ConfigurationError, EncodeError, PyboincError, ReplayMismatch
 from pyboinc.stderr import say
 
 _HERE = Path(__file__).parent
+_LIBRARY = str(Path(traceback.__file__).parent)
 
 
 class Interrupts:
@@ -132,6 +134,22 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if place:
         say(f"  at {place}")
     sys.exit(error.exit_code)
+
+
+def explain_our_own(error: BaseException, directory: Path) -> None:
+    """Raise a clear error in the place of an ``OSError`` that came up in PyBOINC itself.
+
+    What a function of the user's raised is the user's, and keeps its traceback: then the last
+    frame, but for those of the standard library, is not in this package.
+    """
+    if not isinstance(error, OSError) or isinstance(error, PyboincError):
+        return
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        if _HERE in Path(file).parents:
+            raise explain("use", error.filename or directory, error) from error
+        if not file.startswith((_LIBRARY, "<frozen ")) or "-packages" in file:
+            return
 
 
 def users_place(trace: TracebackType | None) -> str:

@@ -384,7 +384,7 @@ class JobDirectory:
         """Close the files and let another master in."""
         self._close_logs()
         if self._lock >= 0:
-            os.close(self._lock)
+            disk.close(self._lock)
             self._lock = -1
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from pyboinc import config, mishaps
+from pyboinc import config, endings, mishaps
 from pyboinc.backends import Backend, Failure, Job
 from pyboinc.calls import Calls
 from pyboinc.compact import Handled, Jobs
@@ -117,8 +117,9 @@ def pyboinc_master(
         _masters[path].run(make_calls, handle_result, handle_error)
     except JobsFailed:
         raise  # all that can be handled is handled; a program that catches it may go on
-    except BaseException:
+    except BaseException as error:
         _masters.pop(path).directory.close()
+        endings.explain_our_own(error, path)
         raise
 
 

@@ -30,7 +30,7 @@ from typing import Any
 from zlib import crc32 as _crc32
 
 from pyboinc.compact import Order
-from pyboinc.disk import AppendLog, ReadLog, checksum
+from pyboinc.disk import AppendLog, ReadLog
 from pyboinc.errors import DirectoryDamaged
 
 _HEADER_LIMIT = 65536
@@ -350,3 +350,11 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._log.close()
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """Return the CRC-32 of *parts* as eight hexadecimal digits."""
+    value = 0
+    for part in parts:
+        value = _crc32(part, value)
+    return f"{value:08x}"

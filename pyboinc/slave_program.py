@@ -220,9 +220,14 @@ def unpack(archive: str, directory: str) -> None:
             for member in members.infolist():
                 if not member.is_dir():
                     _place(directory, member.filename, members.read(member))
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
+    except OSError as error:
         raise ConfigurationError(
-            f"the slave's archive {archive} can not be used: {error}"
+            f"the slave's archive {archive} can not be used: {error}; mend that and run it again"
+        ) from error
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise ConfigurationError(
+            f"the slave's archive {archive} can not be used: {error}; remove it, and run the same "
+            "command: it will be packed anew"
         ) from error
 
 
@@ -239,7 +244,18 @@ def _place(directory: str, name: str, data: bytes) -> None:
         pass  # not there yet, or not as it should be
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = os.path.join(os.path.dirname(directory), f".unpacked.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.chmod(temporary, 0o444)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o444)
+        os.replace(temporary, path)
+    except OSError:
+        _discard(temporary)
+        raise
+
+
+def _discard(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # it was not even made, or stays: the error that led here is the one to be told

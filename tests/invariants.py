@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 OWN = (
     r"lock|run\.json|spool|journal|previous(/.*)?|quarantine(/.*)?",
     r"bundles(/[0-9a-f]{64}\.zip|/[0-9a-f]{64}(/.*)?)?",
-    r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/slots(/.*)?)?",
+    r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/(slots|scratch)(/.*)?)?",
 )
 """What may lie in ``.pyboinc`` when a run has ended well."""
 
@@ -132,7 +132,8 @@ def _handled_once_and_in_order(view: View) -> None:
 
 def _delivered_bytes_are_kept(view: View) -> None:
     outcomes, quarantined = view.outcomes, view.place.quarantined()
-    assert view.place.names("new") == set(), "I4: outcomes are left in new/"
+    left = view.place.names("new")
+    assert left == set(), f"I4: outcomes are left in new/: {left}"
     assert view.place.names("old") == outcomes, f"I4: of {sorted(outcomes)}"
     for name, before in view.place.sighted.items():
         # The batch may have been set aside since; refused files were changed by who planted them.
@@ -162,12 +163,14 @@ def _nothing_foreign(view: View) -> None:
     known = re.compile("|".join(OWN), re.DOTALL)
     names = [path.relative_to(state).as_posix() for path in state.rglob("*")]
     foreign = [name for name in names if not known.fullmatch(name)]
-    assert foreign == [], "I9: files that no step of the protocol makes"
+    assert foreign == [], f"I9: files that no step of the protocol makes: {foreign}"
 
 
 def _nothing_left_over(view: View) -> None:
-    assert view.place.temporaries() == [], "I10: temporary files are left"
-    assert view.place.names(".pyboinc/local/upload") == set(), "I10: uploads are left"
+    temporaries = view.place.temporaries()
+    assert temporaries == [], f"I10: temporary files are left: {temporaries}"
+    uploads = view.place.names(".pyboinc/local/upload")
+    assert uploads == set(), f"I10: uploads are left: {uploads}"
     for name in (".pyboinc/lock", ".pyboinc/local/lock"):
         assert lock_holder(view.place / name) is None, f"I10: somebody still holds {name}"
 

@@ -101,6 +101,8 @@ class Place:
         self.path = path
         self.sighted: dict[str, str] = {}
         """The SHA-256 of each outcome that :meth:`check_at_rest` has seen, by its name."""
+        self.measured = True
+        """Whether coverage is measured in what is started here, if it is measured at all."""
         path.mkdir(parents=True, exist_ok=True)
         standard = {
             "app_types.py": TYPES,
@@ -127,11 +129,16 @@ class Place:
     ) -> subprocess.Popen[str]:
         """Start the program, or another command, in a process group of its own."""
         path = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH")]))
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if self.measured or not name.startswith("COVERAGE_")
+        }
         return subprocess.Popen(
             [*command, *flags],
             cwd=self.path,
             env={
-                **os.environ,
+                **ours,
                 "PYTHONPATH": path,
                 "PYTHONDONTWRITEBYTECODE": "1",
                 # Tests copy what was made ready once; those of copies take this back.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -445,4 +447,18 @@ def test_a_file_that_can_not_be_read_is_named(job: Job) -> None:
 
     (directory / "nothing.py").symlink_to("gone.py")
     with pytest.raises(ConfigurationError, match=r"gone\.py can not be read: Too many levels"):
+        Discovery(directory, "app_slave.py")
+
+
+def test_a_directory_that_can_not_be_listed_is_named(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that fails nothing is packed without the modules that could not be seen."""
+
+    def fail(directory: Path) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    directory = job({"app_slave.py": "import inner", "inner.py": ""})
+    monkeypatch.setattr(os, "listdir", fail)
+    with pytest.raises(ConfigurationError, match=r"job can not be read: Input/output error"):
         Discovery(directory, "app_slave.py")

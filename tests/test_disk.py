@@ -161,13 +161,6 @@ def test_what_publish_begins_with_is_no_link(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_checksum() -> None:
-    """Checksums: the CRC-32 that every tool knows, over all parts, in eight digits."""
-    assert disk.checksum(()) == "00000000"
-    assert disk.checksum((b"123456789",)) == disk.checksum((b"1234", b"56789")) == "cbf43926"
-    assert disk.checksum((b"\n",)) == "32d70693"
-
-
 # ---------------------------------------------------------------- publish
 
 
@@ -652,3 +645,52 @@ def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
     assert not any(os.get_inheritable(one) for one in [*held, log._descriptor])
     os.close(held[0])
     log.close()
+
+
+# ---------------------------------------------------------------- what the system answers
+
+
+def failing_call(monkeypatch: pytest.MonkeyPatch, name: str, error: int) -> None:
+    """Do what ``os.NAME`` does, and say that it failed: so the kernel does with ``close``."""
+    real = getattr(os, name)
+
+    def fail(*arguments: object) -> None:
+        real(*arguments)
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, name, fail)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EINTR, errno.ENOSPC])
+def test_a_close_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Errors: what is written was synced before it is closed, so an error of close is no news."""
+    failing_call(monkeypatch, "close", error)
+    disk.make_directory(tmp_path / "tree")
+    disk.publish(tmp_path / "tree/file", b"content")
+    assert disk.read_bounded(tmp_path / "tree/file", 100) == b"content"
+    log = AppendLog(tmp_path / "log")
+    log.append(b"line")
+    log.sync()
+    log.close()
+    assert (tmp_path / "log").read_bytes() == b"line"
+    lock = disk.take_lock(tmp_path / "lock")
+    assert disk.lock_holder(tmp_path / "lock") == os.getpid()
+    disk.close(lock)
+    assert disk.lock_holder(tmp_path / "lock") is None
+
+
+def test_a_look_that_fails_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors: it is named which directory can not be looked at, and what to do."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(JobDirectoryError, match=r"cannot make the directory .*/tree: Input/output"):
+        disk.make_directory(tmp_path / "tree")
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "statvfs", fail)
+    with pytest.raises(JobDirectoryError, match=r"cannot look at the disk of .*: Input/output"):
+        disk.check_space(tmp_path)

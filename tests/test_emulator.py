@@ -211,6 +211,15 @@ def test_an_answer_that_comes_too_late(bench: Bench) -> None:
     assert bench.tally() == (1, 1, 0, 1)
 
 
+def test_what_an_earlier_batch_left_is_removed(bench: Bench) -> None:
+    """Uploads: of a batch that was given up while its files were written nothing stays."""
+    bench.create()
+    for name in ("2_0.error", "2_3_0"):
+        (bench.path / "upload" / name).write_text("half")
+    bench.reopen()
+    assert bench.names("upload") == []
+
+
 def test_the_same_report_twice(bench: Bench) -> None:
     """Reports: the second one is ignored."""
     bench.create()
@@ -518,6 +527,21 @@ def test_nothing_to_sync_is_no_step(uploads: Uploads, monkeypatch: pytest.Monkey
     uploads.sync()
     uploads.sync()
     assert steps == ["remove", "sync uploads", "deliver", "deliver", "sync uploads"]
+
+
+def test_a_file_that_can_not_be_written_is_not_half_there(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads: on a full disk nothing half written is left."""
+
+    def full(path: str, mode: str) -> Any:
+        Path(path).write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(uploads_module, "open", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        uploads.put("1_0.error", b"half")
+    assert uploads.names() == []
 
 
 def test_where_an_output_is_read_from(uploads: Uploads, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from computers import PATIENCE
 from pyboinc.backends.local import keeper, processes, slots
 from pyboinc.backends.local.frames import Receiver, pack
 from pyboinc.backends.local.keeper import Keeper
+from pyboinc.backends.local.roles import BROKEN
 from pyboinc.backends.local.slots import Slot
 
 
@@ -55,6 +56,16 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
 
 def order(name: str) -> bytes:
     return pack(("run", name, "/slot", "/program", "s.py", b"", 1.0, 1.0, 1.0, 1, False, None, 0))
+
+
+@pytest.mark.parametrize("status", [0, 1, BROKEN])
+def test_why_the_fork_server_ended_is_told(play: Play, status: int) -> None:
+    """Keeper: its status says whether the fork server ended because the system failed it."""
+    with subprocess.Popen(["sh", "-c", f"exit {status}"]) as server:
+        play.keeper.server = server.pid
+        os.close(play.ends)
+        play.mine.remove(play.ends)
+        assert play.keeper.serve() == status
 
 
 def test_neither_side_can_block_the_other(play: Play) -> None:

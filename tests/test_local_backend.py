@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -265,6 +267,18 @@ def test_a_server_that_can_not_live(make: Make, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     project = make([2])
     with pytest.raises(BackendError, match=r"server died 6 times \(the last time with status 1\)"):
+        project.submit()
+
+
+def test_a_server_that_can_not_be_started(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backend: a computer with no room for another process is told of in one message."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    project = make([2])
+    monkeypatch.setattr(subprocess, "Popen", full)
+    with pytest.raises(BackendError, match="server can not be started: Resource temporarily"):
         project.submit()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyboinc.compact import Handled, Order
 from pyboinc.disk import AppendLog
 from pyboinc.errors import DirectoryDamaged
-from pyboinc.records import Journal, Spool, calls_from
+from pyboinc.records import Journal, Spool, calls_from, checksum
 
 New = Callable[[], Path]
 
@@ -483,3 +483,10 @@ def test_both_can_be_read_beside_their_writer(new: New) -> None:
     spool.load(2)
     for one in (journal, spool, seen, calls):
         one.close()
+
+
+def test_a_checksum() -> None:
+    """Checksums: the CRC-32 that every tool knows, over all parts, in eight digits."""
+    assert checksum(()) == "00000000"
+    assert checksum((b"123456789",)) == checksum((b"1234", b"56789")) == "cbf43926"
+    assert checksum((b"\n",)) == "32d70693"

@@ -375,3 +375,16 @@ def test_a_server_that_always_dies_is_given_up(tmp_path: Path) -> None:
     run = place.run()
     assert (run.stdout, run.code) == ("The answer is 14\n", 0), run
     place.check()
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    """Recovery: half of an unpacked archive and of a rehearsal are gone when the batch goes on."""
+    place = Place(tmp_path / "job")
+    assert place.run(environ=crash("load")).killed
+    place.wait_for_processes()
+    (place / ".pyboinc/bundles/.unpacked.17.tmp").write_text("ha")
+    rehearsal = place / ".pyboinc/local/scratch/pyboinc-rehearsal-17"
+    rehearsal.mkdir(parents=True)
+    (rehearsal / "in").write_text("ha")
+    place.check(place.run(), "The answer is 14\n")
+    assert not rehearsal.parent.exists()

@@ -7,6 +7,7 @@ interpreter; the tests run with both.
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import shutil
 import subprocess
@@ -318,6 +319,22 @@ def test_unpacking_that_is_cut_short_can_be_repeated(
     disk.remove_temporaries(tmp_path, "unpacked")
     found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
     assert found == ["a", "a.zip", "a/app_slave.py", "a/data", "a/data/x.txt"]
+
+
+def test_an_archive_that_can_not_be_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archives: on a full disk it is named, and nothing half written is left."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    archive = pack(tmp_path / "a.zip", {"app_slave.py": "pass\n"})
+    monkeypatch.setattr(os, "chmod", full)
+    with pytest.raises(ConfigurationError, match="can not be used: .* No space left"):
+        unpack(str(archive), str(tmp_path / "a"))
+    assert list((tmp_path / "a").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.zip"]
 
 
 @pytest.mark.parametrize("name", ["../x.py", "/x.py", "a//x.py", "./x.py", "a\\x.py"])

@@ -21,7 +21,7 @@ import pytest
 from computers import HEAD, PATIENCE, Computer, Signpost, await_end, pack
 
 from pyboinc import codec
-from pyboinc.backends.local import processes, workers
+from pyboinc.backends.local import processes, rehearsal, roles, workers
 from pyboinc.backends.local.processes import children, children_by_search
 
 FAMILY = (
@@ -283,3 +283,37 @@ signal.pause()
         pids = signpost.numbers()
         process.kill()
         await_end(*pids)
+
+
+BOOT = """
+import os, sys
+boot = {boot!r}
+sys.argv = [boot, {root!r}, "", "server", "{connection}", "spawn", "", "0", "/tmp"]
+exec(compile(open(boot).read(), boot, "exec"))
+"""
+
+
+def test_a_worker_that_the_system_fails_says_so() -> None:
+    """Processes: one line, no traceback, and a status of its own: no slave is to blame."""
+    text = BOOT.format(boot=str(workers._BOOT), root=str(workers._ROOT), connection=77)
+    run = subprocess.run([*workers.INTERPRETER, "-c", text], capture_output=True, text=True)
+    assert run.stderr == "pyboinc: a worker of the emulator ends: Bad file descriptor\n"
+    assert run.returncode == roles.BROKEN
+
+
+def test_a_rehearsal_that_fails_is_nobodys_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Processes: a fork server that can not rehearse is slower, says nothing and leaves nothing."""
+    tried: list[str] = []
+
+    def fail(directory: str, value: object) -> int:
+        tried.append(directory)
+        sys.stderr.write("Traceback\n")
+        return 1
+
+    monkeypatch.setattr(rehearsal, "perform", fail)
+    rehearsal.rehearse(str(tmp_path / "scratch/rehearsal"))
+    assert tried == [str(tmp_path / "scratch/rehearsal")]
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert capfd.readouterr() == ("", "")

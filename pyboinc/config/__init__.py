@@ -286,7 +286,9 @@ def _from_file(path: Path) -> dict[str, Given]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigurationError(f"{path} can not be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{path} can not be read: {error.strerror}; mend that, and run the same command"
+        ) from None
     given: dict[str, Given] = {}
     for key, value in _parse_toml(path, data).items():
         if key == "limits":

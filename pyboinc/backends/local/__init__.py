@@ -171,7 +171,7 @@ class LocalBackend:
         try:
             self._server.stdin.write(json.dumps(command).encode() + b"\n")
             self._server.stdin.flush()
-        except BrokenPipeError:
+        except OSError:
             pass  # _listen finds that it has ended, and starts another one
 
     def _listen(self, timeout: float) -> None:
@@ -244,25 +244,30 @@ class LocalBackend:
             archives=dict(self._archives),
         )
         self._unanswered, self._acked, self._text = [], 0, b""
-        self._server = subprocess.Popen(
-            # -P: nothing in the user's current directory stands in for a module of Python's.
-            [sys.executable, "-P", "-m", "pyboinc.backends.local.server", options.as_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env=_environment(),
-        )
+        # -P: nothing in the user's current directory stands in for a module of Python's.
+        command = [sys.executable, "-P", "-m", "pyboinc.backends.local.server", options.as_json()]
+        pipe = subprocess.PIPE
+        try:
+            self._server = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, start_new_session=True, env=_environment()
+            )
+        except OSError as error:
+            raise BackendError(
+                f"the emulated project's server can not be started: {error.strerror} (too many "
+                "processes? too little memory?); mend that and run the same command"
+            ) from error
 
     def close(self) -> None:
         """Stop the hosts; the batch can be continued later."""
         if self._server is None:
             return
+        self._tell({"stop": True})
         server, self._server = self._server, None
         for pipe in (server.stdin, server.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
-                except BrokenPipeError:
+                except OSError:  # a broken pipe, mostly: what was not said is not heard
                     pass
         server.wait()
         self._started = False

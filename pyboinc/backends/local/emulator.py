@@ -358,7 +358,7 @@ class Emulator:
             workunit, _, rest = name.rpartition("." if name.endswith(".error") else "_")
             rows = self._named(workunit)
             if rows is None:
-                self.uploads.delete(name)  # no host had that to report
+                self.uploads.delete(name)  # no host had that to report, or one of a batch given up
                 continue
             if not rows.workunit.delivered:
                 continue

@@ -38,7 +38,9 @@ ORPHANED: int = signal.SIGRTMIN + 7 if processes.LINUX else 0
 """The signal that tells of the keeper's death: one that no program sends or minds."""
 
 
-def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[str]) -> None:
+def main(
+    orders: int, pids: int, ends: int, isolation: str, preload: Iterable[str], scratch: str
+) -> None:
     """Be the fork server until the pipe *orders* is closed, or the keeper dies.
 
     The first message on *ends* is the isolation that there really is: a process that got
@@ -48,7 +50,7 @@ def main(orders: int, pids: int, ends: int, isolation: str, preload: Iterable[st
     processes.offer_to_oom_killer()
     _end_with_keeper()
     if isolation == "fork":
-        rehearse(f"/tmp/pyboinc-rehearsal-{os.getpid()}")
+        rehearse(f"{scratch}/pyboinc-rehearsal-{os.getpid()}")
     for name in filter(None, preload):
         try:
             importlib.import_module(name)

@@ -132,6 +132,7 @@ class Keeper:
         self.queue: list[Job] = []
         self.current: Job | None = None
         self.closing = False
+        self.abandoned = False
         self.ready = False
         self._receiver = Receiver()
         self._unsent = b""
@@ -148,8 +149,18 @@ class Keeper:
         for descriptor in self._actions:
             self._poller.register(descriptor, select.POLLIN)
 
-    def serve(self) -> None:
-        """Run instances until the master or the fork server is gone; leave nothing behind."""
+    def serve(self) -> int:
+        """Run instances until the master or the fork server is gone; leave nothing behind.
+
+        Return the exit status: not 0 if the fork server ended because the system failed it.
+        """
+        try:
+            self._serve()
+            return self._status_of_server() if self.abandoned else 0
+        finally:
+            processes.kill_children(self.server)
+
+    def _serve(self) -> None:
         master = os.getppid()
         while not self.closing:
             began, patience = time.monotonic(), self._patience()
@@ -166,7 +177,13 @@ class Keeper:
         os.close(self.orders)
         if self.current is None:
             select.select([self.ends], [], [], FAREWELL)  # the fork server ends by itself
-        processes.kill_children(self.server)
+
+    def _status_of_server(self) -> int:
+        try:
+            _, status = os.waitpid(self.server, 0)
+        except ChildProcessError:
+            return 0
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
 
     def _notice_a_stop(self, overslept: float) -> None:
         """Do not count against a job the time that this process, and it, stood still.
@@ -327,7 +344,7 @@ class Keeper:
         data = os.read(self.ends, 1000)
         job = self.current
         if not data:
-            self.closing = True
+            self.closing = self.abandoned = True
             return
         message = marshal.loads(data)
         if job is None:
@@ -367,11 +384,11 @@ class Keeper:
 def main(arguments: list[str]) -> int:
     """Become keeper and fork server, as *arguments* say; return at their end.
 
-    They are ``CONNECTION ISOLATION PRELOAD NUMBER``.
+    They are ``CONNECTION ISOLATION PRELOAD NUMBER SCRATCH``.
     """
-    connection, isolation, preload = int(arguments[0]), arguments[1], arguments[2]
+    connection, isolation, preload, number, scratch = int(arguments[0]), *arguments[1:]
     if isolation == "fork":
-        processes.stay_on_one_cpu(int(arguments[3]))
+        processes.stay_on_one_cpu(int(number))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     processes.become_subreaper()
     (stderr, stderr_in), (pids, pids_in), (ends, ends_in) = os.pipe(), os.pipe(), os.pipe()
@@ -381,10 +398,9 @@ def main(arguments: list[str]) -> int:
         os.dup2(stderr_in, 2)
         for descriptor in (connection, stderr, stderr_in, pids, ends, orders_in):
             os.close(descriptor)
-        forkserver.main(orders, pids_in, ends_in, isolation, preload.split(","))
+        forkserver.main(orders, pids_in, ends_in, isolation, preload.split(","), scratch)
         return 0
     for descriptor in (stderr_in, pids_in, ends_in, orders):
         os.close(descriptor)
     os.set_inheritable(connection, False)
-    Keeper(server, connection, stderr, pids, ends, orders_in).serve()
-    return 0
+    return Keeper(server, connection, stderr, pids, ends, orders_in).serve()

@@ -136,7 +136,7 @@ def children(pid: int) -> list[int]:
     try:
         with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
             return [int(word) for word in file.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return list(children_by_search(pid))
 
 

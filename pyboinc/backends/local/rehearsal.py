@@ -8,6 +8,7 @@ learns it before, by doing all that every slave does: a slave then has a tenth f
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -42,19 +43,21 @@ pyboinc_return_output(Output(job.value))
 def rehearse(directory: str) -> None:
     """Rehearse in *directory*, which is made and removed again.
 
-    A server that can not write there is a bit slower, that is all.
+    A server that can not write there is a bit slower, that is all: nobody is told.
     """
-    arguments = list(sys.argv)
+    arguments, stderr = list(sys.argv), sys.stderr
+    sys.stderr = io.StringIO()
     try:
-        os.mkdir(directory, 0o700)
+        os.makedirs(directory, 0o700)
         for name, text in FILES.items():
             slave.write(f"{directory}/{name}", text)
         for number in range(TIMES):
-            perform(directory, VALUES[number % len(VALUES)])
+            if perform(directory, VALUES[number % len(VALUES)]):
+                break
     except OSError:
         pass
     finally:
-        sys.argv[:] = arguments
+        sys.argv[:], sys.stderr = arguments, stderr
         _remove(directory)
 
 

@@ -1,6 +1,6 @@
 """Which of the processes behind a worker this one is, and what it finds to import.
 
-    ROOT SEARCH_PATH server CONNECTION ISOLATION PRELOAD NUMBER
+    ROOT SEARCH_PATH server CONNECTION ISOLATION PRELOAD NUMBER SCRATCH
     ROOT SEARCH_PATH slave SERVER SLOT DIRECTORY NAME MAX_OUTPUT FAULT SALT
 
 ROOT is where the package pyboinc is, SEARCH_PATH where third-party packages are, joined
@@ -17,6 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BROKEN = 71
+"""The exit status of one that the system failed, sysexits.h's EX_OSERR: no slave is to blame."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Be what *arguments* say; return the exit status."""
@@ -26,7 +29,12 @@ def main(arguments: Sequence[str]) -> int:
     else:
         from pyboinc.backends.local.forkserver import spawned as play
     arrange(root, search_path)
-    return play(others)
+    try:
+        return play(others)
+    except OSError as error:
+        about = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"pyboinc: a worker of the emulator ends: {error.strerror}{about}\n")
+        return BROKEN
 
 
 def arrange(root: str, search_path: str) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -91,19 +92,17 @@ class Runs:
         self._spool = spool
         self._max_output = max_output
         self._checked: set[str] = set()
-        self._new_worker: Callable[[], Worker] = lambda: Worker(isolation, preload)
+        self._new_worker = partial(Worker, isolation, preload, f"{state}/local/scratch")
         self.workers = [self._new_worker() for _ in range(workers)]
         self._load = [0] * workers
         self._turns: dict[str, Turned] = {}
         self._free: list[int] = []
-        self._used = 0
         self._resumed: list[tuple[Rows, Result]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._mean = _AHEAD_SECONDS / 4
-        self._reports = 0
+        self._used = self._reports = self._deaths = 0
         self._outage_until = 0.0
-        self._deaths = 0
         self._ended_once = False
         self.first_errors: list[str] = []
         self._errors_seen: set[str] = set()
@@ -266,8 +265,10 @@ class Runs:
         self._free.append(turn.slot)
 
     def _check_that_workers_work(self, turn: Turned) -> None:
-        """Raise :class:`BackendError` if no slave ever ran: it is not their fault then."""
+        """Raise :class:`BackendError` if no slave ever ran, or the system fails their processes."""
         self._deaths += 1
+        if turn.deaths >= _DEATHS:
+            self.workers[turn.worker].check_system()
         if not self._ended_once and self._deaths > _DEATHS_AT_FIRST:
             raise BackendError(
                 "slaves can not be started here: the worker processes end at once, saying:\n"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import sys
 import time
 from collections import deque
@@ -88,6 +89,8 @@ class Server:
         self._commands, self._news = commands, news
         self._lock = _own_lock(self._lock_path)
         disk.remove_temporaries(state / "bundles", "unpacked")
+        self._scratch = state / "local" / "scratch"
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of workers that were killed
         faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
         self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
         self._classes = Classes(directory)
@@ -133,6 +136,7 @@ class Server:
         self._emulator.tidy()
         if self._runs is not None:
             self._runs.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         self._emulator.store.close()
 
     def _commit_if_due(self) -> None:

@@ -57,8 +57,12 @@ class Uploads:
         path = f"{self._path}/{name}"
         if os.path.lexists(path):  # of an earlier time, or something that a slave has put there
             self.delete(name)
-        with open(path, "xb") as file:
-            file.write(data)
+        try:
+            with open(path, "xb") as file:
+                file.write(data)
+        except OSError:
+            disk.remove(Path(path))
+            raise
         self._unsynced.add(path)
 
     def read(self, name: str, delivered: str, limit: int) -> bytes | None:

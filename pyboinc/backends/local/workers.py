@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 from pyboinc import slave_program
 from pyboinc.backends.local.frames import Receiver, pack
+from pyboinc.backends.local.roles import BROKEN
+from pyboinc.errors import BackendError
 
 Isolation = Literal["fork", "spawn"]
 
@@ -83,12 +85,15 @@ class Worker:
     ``isolation`` "fork" starts each slave by forking a warm server, "spawn" by a fresh
     interpreter; the attribute says which it really is, for a server that has threads after
     importing ``preload`` (names of modules that are not the user's) can not fork safely and
-    spawns instead.  Poll :meth:`fileno` for reading, then take :meth:`reports`.
+    spawns instead.  In ``scratch`` a worker makes a directory while it boots, and removes it
+    again unless it is killed.  Poll :meth:`fileno` for reading, then take :meth:`reports`.
 
     Everything behind a worker ends with the process that made it, even by SIGKILL.
     """
 
-    def __init__(self, isolation: Isolation = "fork", preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, isolation: Isolation = "fork", preload: Sequence[str] = (), scratch: str = "/tmp"
+    ) -> None:
         self.isolation: Isolation = isolation
         self._unpacked: dict[str, str] = {}
         self._started: dict[str, Run] = {}
@@ -96,7 +101,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = ["server", str(theirs.fileno()), isolation, ",".join(preload)]
-            arguments.append(str(next(_numbers)))
+            arguments += [str(next(_numbers)), os.path.abspath(scratch)]
             self._keeper = subprocess.Popen(
                 [*INTERPRETER, str(_BOOT), str(_ROOT), _search_path(), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -164,8 +169,20 @@ class Worker:
         """Say whether this worker can still run instances."""
         return self._socket.fileno() >= 0
 
+    def check_system(self) -> None:
+        """Raise :class:`BackendError` if this worker died because the system failed it."""
+        if self._keeper.returncode == BROKEN:
+            raise BackendError(
+                "the processes that run slaves fail, as they said above; nothing is lost: mend "
+                "that and run the same command"
+            )
+
     def close(self) -> None:
         """End everything behind this worker, and wait until it has."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # whoever else may still hold it
+        except OSError:
+            pass  # the other side has gone, or it is closed already
         self._socket.close()
         self._keeper.wait()
 
