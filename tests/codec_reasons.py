@@ -31,6 +31,8 @@ def lines(refusals: Mapping[str, RejectedResult]) -> list[str]:
     found = defaultdict(list)
     for label, error in sorted(refusals.items()):
         reason, _, place = _in_our_words(str(error)).rpartition(" (at ")
+        if "too many combinations" in reason:
+            place = "it depends on how many this process has seen"
         found[f"{label.partition(':')[0]}: {reason}"].append((label, place.removesuffix(")")))
     return [
         f"{reason}\t{len(refused)}\t{refused[0][0]}\t{refused[0][1]}"
