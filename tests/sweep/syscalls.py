@@ -73,6 +73,7 @@ def try_points(points: Iterable[Point], stages: dict[str, Stage], part: Part) ->
             found = Trial(point, stages[point.scenario]).run()
         except (AssertionError, OSError, PyboincError) as error:
             part.failures.append(f"{point}: {error}")
+            print(f"  failed: {part.failures[-1]}", flush=True)
             found = point.what
         key = point.scenario, point.fault.role, point.kind, found
         if found and key not in struck:
