@@ -63,6 +63,11 @@ FOUND = {
         "openat */scratch/*/in",
         "ENOSPC",
     ),
+    "a rehearsal that found no module ended the fork server": (
+        "fork server",
+        "openat * */scratch/pyboinc-rehearsal-N",
+        "ENOSPC, ever after",
+    ),
     "a killed server left a half unpacked archive": (
         "server",
         "write JOB/.pyboinc/bundles/.unpacked.N.tmp",

@@ -54,7 +54,7 @@ def rehearse(directory: str) -> None:
         for number in range(TIMES):
             if perform(directory, VALUES[number % len(VALUES)]):
                 break
-    except OSError:
+    except (OSError, ImportError):
         pass
     finally:
         sys.argv[:], sys.stderr = arguments, stderr
@@ -75,7 +75,7 @@ def perform(directory: str, value: object) -> int:
         return slave_runner.run(program, at_exit=_nothing)
     finally:
         program.uninstall()
-        del sys.modules["pyboinc_rehearsal"]
+        sys.modules.pop("pyboinc_rehearsal", None)
 
 
 def _nothing() -> None:
