@@ -1,5 +1,5 @@
 import app_types
 
 input = pyboinc_get_input()
-output = Output(input.value * input.value)
-pyboinc_return_output(output)
+output = Output(input.value*input.value);
+pyboinc_return_output(output);

@@ -2,7 +2,6 @@ class Input:
     def __init__(self, arg):
         self.value = arg
 
-
 class Output:
     def __init__(self, arg):
-        self.value = arg
+        self.value = arg;

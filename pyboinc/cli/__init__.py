@@ -39,7 +39,7 @@ Exit codes:
   1    a job or a handler failed
   2    wrong usage or configuration
   3    not finished yet, or another process holds the directory
-  4    the checkpoint does not match the program
+  4    the checkpoint does not match the program, or the directory is a copy
   130  interrupted with ^C"""
 
 
