@@ -5,7 +5,8 @@ RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c '$(RECENT)' 2>/dev/null && echo $$python && break; done)
 
-# uv, which makes the environments of the tests, does not read which index pip is to use.
+# uv, which makes the environments of the tests, does not read which index pip is to use, nor
+# whose certificates: those that the system trusts will do.
 INDEX = $(shell .venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=]*\.index-url='\(.*\)'/\1/p" | tail -n 1)
 
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
@@ -19,7 +20,8 @@ demo: .venv/installed                  ## sum of squares on emulated volunteers,
 
 test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
 	.venv/bin/python -m pip install --quiet "tox>=4.22" "tox-uv>=1.25"
-	$(INDEX:%=UV_DEFAULT_INDEX="%") .venv/bin/python -m tox run-parallel --parallel-live $(OLDEST:%=--discover %)
+	UV_NATIVE_TLS=true $(INDEX:%=UV_DEFAULT_INDEX="%") \
+		.venv/bin/python -m tox run-parallel --parallel-live $(OLDEST:%=--discover %)
 
 sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
