@@ -99,10 +99,15 @@ def own_frames(stderr: str) -> list[Frame]:
     return found
 
 
+def _said(failure: Failure) -> str:
+    """What the slave said of why: nothing if it was not for what it did that the job failed."""
+    return "" if failure.cancelled else failure.stderr
+
+
 def _word(failure: Failure) -> str:
     """One line that says why: the slave's own word, else how its last instance ended."""
     last = _last(failure)
-    if failure.stderr.strip() or last in failure.reason:
+    if _said(failure).strip() or failure.cancelled or last in failure.reason:
         return failure.cause
     return f"{failure.reason}; last: {last}"
 
@@ -130,7 +135,7 @@ def signal_name(number: int) -> str:
 
 
 def _key(failure: Failure) -> tuple[object, ...]:
-    frames = own_frames(failure.stderr)
+    frames = own_frames(_said(failure))
     where = (frames[-1].file, frames[-1].line) if frames else None
     return where, without_numbers(_word(failure))
 
@@ -152,10 +157,11 @@ def describe_cause(cause: Cause, directory: str = "") -> str:
     first = cause.failures[0]
     lines = [f"{len(cause.failures)} x {cause.text}"]
     # Where every line of the traceback is the slave's own, they are not told twice.
-    if re.search(_FOREIGN, first.stderr, re.MULTILINE):
-        for frame in reversed(own_frames(first.stderr)):
+    said = _said(first)
+    if re.search(_FOREIGN, said, re.MULTILINE):
+        for frame in reversed(own_frames(said)):
             lines += [f"  at {frame}", f"       {frame.code}"]
-    lines += ["    | " + line for line in _end_of(first.stderr)]
+    lines += ["    | " + line for line in _end_of(said)]
     facts = {
         "project": printable_line(first.reason),
         "jobs": _some([str(index) for index in cause.jobs]),

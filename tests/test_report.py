@@ -102,6 +102,17 @@ def test_what_varies_does_not_make_a_new_cause() -> None:
     assert causes[0].text == "ValueError: no root of 7"
 
 
+def test_a_cancelled_job_was_cancelled_whatever_its_slave_said() -> None:
+    """Grouping: that an instance had failed before the batch was cancelled is not why."""
+    cancelled = [
+        Failure(n, f"1_{n}", "cancelled", 16, (attempt(stderr),))
+        for n, stderr in enumerate(("", OWN.format(number=5), "OSError: only once"))
+    ]
+    (cause,) = by_cause(cancelled)
+    assert (cause.text, cause.jobs) == ("cancelled", [0, 1, 2])
+    assert "no root" not in describe_cause(by_cause(cancelled[1:])[0])
+
+
 def test_another_line_or_another_message_is_another_cause() -> None:
     """Grouping: the most frequent cause comes first."""
     failures = [failure(0, THROUGH_A_LIBRARY)]

@@ -141,9 +141,15 @@ class Failure:
         return next((one.stderr for one in reversed(self.attempts) if one.stderr), "")
 
     @property
+    def cancelled(self) -> bool:
+        """Whether somebody cancelled the job: then its slave has nothing to do with it."""
+        return bool(self.error_mask & 16)  # WU_ERROR_CANCELLED, db/boinc_db_types.h
+
+    @property
     def cause(self) -> str:
-        """One line: the last line of the slave's stderr, or the reason if it wrote none."""
-        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        """One line: the last line of the slave's stderr, or the reason if that says more."""
+        said = "" if self.cancelled else self.stderr
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         return lines[-1] if lines else self.reason
 
     @property
