@@ -339,7 +339,10 @@ elif number % 8 == 4:
 elif number % 8 == 5:
     for name in (f"1_{number}_7", f"1_\\u00b2_{number}", f"junk {number}", f"1_{number - 2}.error"):
         path = f"PLACE/.pyboinc/local/upload/{name}"
-        os.mkdir(path) if name.startswith("junk") else os.mkfifo(path)
+        try:
+            os.mkdir(path) if name.startswith("junk") else os.mkfifo(path)
+        except FileExistsError:
+            pass  # the report that job 3 has failed was quicker
 elif number % 8 == 6:
     sys.stderr.write("\\x1b[2J\\u202e\\x00\\rpyboinc: all is well\\n[/][link=file:///]x\\n" * 1000)
     raise SystemExit("\\x1b]0;owned\\x07[bold red]")
