@@ -378,7 +378,7 @@ def test_a_server_that_always_dies_is_given_up(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
-    """Recovery: half of an unpacked archive and of a rehearsal are gone when the batch goes on."""
+    """Recovery: half of an unpacked archive, a rehearsal, a slot go when the batch goes on."""
     place = Place(tmp_path / "job")
     assert place.run(environ=crash("load")).killed
     place.wait_for_processes()
@@ -386,5 +386,9 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     rehearsal = place / ".pyboinc/local/scratch/pyboinc-rehearsal-17"
     rehearsal.mkdir(parents=True)
     (rehearsal / "in").write_text("ha")
+    slot = place / ".pyboinc/local/slots/7"  # a power cut can bring back one that was removed
+    slot.mkdir(parents=True)
+    (slot / "out.tmp").write_text("ha")
     place.check(place.run(), "The answer is 14\n")
     assert not rehearsal.parent.exists()
+    assert not slot.exists()

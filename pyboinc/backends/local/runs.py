@@ -407,8 +407,13 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
-        foreign = [name for name in _names(self._slots) if not name.isdecimal()]
-        for slot in (*map(str, self._free), *foreign):
+        left = [
+            rows.turns[one.instance].slot
+            for rows, one in self._resumed
+            if one.instance in rows.turns
+        ]
+        kept = {str(slot) for slot in (*left, *(turn.slot for turn in self._turns.values()))}
+        for slot in set(_names(self._slots)) - kept:
             with suppress(OSError):
                 removal.remove(f"{self._slots}/{slot}")
 
