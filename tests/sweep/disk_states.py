@@ -205,7 +205,7 @@ class Case:
         log = path / "handled.log"
         environ = self.series.environ(path, {"HANDLED_LOG": str(log)})
         run = self.run(place, environ)
-        if self.series.distant and place.names("new"):
+        if place.names("new"):
             # A second outcome of a job, delivered when the master had looked for the last time.
             log.unlink()
             run = self.run(place, environ)

@@ -19,6 +19,7 @@ from pathlib import Path
 from pyboinc import disk, removal
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
+from pyboinc.backends.local.slots import names
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
@@ -115,8 +116,7 @@ class Runs:
     def resume(self, left: Sequence[tuple[Rows, Result]]) -> None:
         """Take over the instances that a killed emulator left running, in their slots."""
         self._resumed = list(left)
-        slots = {rows.turns[one.instance].slot for rows, one in left if one.instance in rows.turns}
-        taken = {slot for slot in slots if slot is not None}
+        taken = {slot for slot in _slots_of(left) if slot is not None}
         self._used = max(taken, default=-1) + 1
         self._free = [slot for slot in range(self._used) if slot not in taken]
 
@@ -407,22 +407,14 @@ class Runs:
         """Stop the workers; what they ran goes on when the emulator is started again."""
         for worker in self.workers:
             worker.close()
-        left = [
-            rows.turns[one.instance].slot
-            for rows, one in self._resumed
-            if one.instance in rows.turns
-        ]
-        kept = {str(slot) for slot in (*left, *(turn.slot for turn in self._turns.values()))}
-        for slot in set(_names(self._slots)) - kept:
+        kept = _slots_of(self._resumed) | {turn.slot for turn in self._turns.values()}
+        for slot in set(names(self._slots)).difference(map(str, kept)):
             with suppress(OSError):
                 removal.remove(f"{self._slots}/{slot}")
 
 
-def _names(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []  # no slave has run, or the directory was moved
+def _slots_of(left: Sequence[tuple[Rows, Result]]) -> set[int | None]:
+    return {rows.turns[one.instance].slot for rows, one in left if one.instance in rows.turns}
 
 
 def _read_stderr(path: str) -> str:

@@ -186,3 +186,11 @@ def _blocks_of(entry: os.DirEntry[str]) -> int:
         return entry.stat(follow_symlinks=False).st_blocks
     except FileNotFoundError:
         return 0
+
+
+def names(directory: str) -> list[str]:
+    """Return the names of all slots in *directory*."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []  # no slave has run, or the directory was moved
