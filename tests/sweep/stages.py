@@ -20,7 +20,8 @@ from pathlib import Path
 from masters import Place, Run, crash
 from source import ROOT
 
-from sweep.tracing import ROLES, Call, Fault, Tracer
+from sweep import warm
+from sweep.tracing import ROLES, Call, Fault, Tracer, general
 
 PROGRAM = """
 from app_types import Input
@@ -137,7 +138,7 @@ class Stage:
 
     def copy(self) -> Place:
         """The prepared directory once more, for somebody to break."""
-        path = self._path / f"copy{next(self._copies)}"
+        path = self._path / f"copy{os.getpid()}-{next(self._copies)}"
         shutil.copytree(self._prepared.path, path, symlinks=True)
         place = Place(path, {"app_master.py": PROGRAM})
         place.measured = False  # a fault that strikes coverage's own files is of no interest
@@ -147,6 +148,12 @@ class Stage:
         """The run that is disturbed."""
         with tracer:
             return place.run(*self.scenario.flags, environ=tracer.environ)
+
+    def run_plainly(self, place: Place) -> Run:
+        """The run after it, which nobody disturbs, by a fork where this process is one for that."""
+        if not warm.ready:
+            return place.run()
+        return warm.run(place.path, "--workers=1", environ={"PYBOINC_ACCEPT_COPY": "1"})
 
     def points(self, known: set[tuple[str, str]]) -> Iterator[Point]:
         """The calls of each process, with each fault that they can have.
@@ -272,6 +279,7 @@ def of_interest(calls: list[Call], role: str, root: str, numbers: dict[str, int]
 def _roots() -> re.Pattern[str]:
     places = [sys.prefix, sys.base_prefix, str(ROOT)]
     places += [os.path.realpath(place) for place in places]
+    places = [general(place) for place in places]  # as they stand in what a call is about
     return re.compile("|".join(rf"{re.escape(place)}(/|$)" for place in set(places)))
 
 

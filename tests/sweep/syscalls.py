@@ -12,6 +12,7 @@ A point counts only if strace says that it struck, and once for the same call of
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import re
@@ -19,20 +20,19 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from masters import Run
 
 from pyboinc.errors import PyboincError
-from sweep import Part
+from sweep import Part, warm
+from sweep.shared import memory
 from sweep.stages import ANSWER, SCENARIOS, Point, Stage
 from sweep.tracing import STRACE, Call, Tracer
-
-AT_A_TIME = 2
-"""Points tried at the same time."""
 
 CODES = (2, 3)
 """The documented exit codes of a run that met a fault which it could not survive."""
@@ -48,7 +48,7 @@ def sweep(seed: int, only: str) -> Part:
     if STRACE is None:
         sys.exit("the sweep of system calls needs strace: apt-get install strace")
     part = Part()
-    with tempfile.TemporaryDirectory(prefix="pyboinc-sweep-") as directory:
+    with tempfile.TemporaryDirectory(prefix="pyboinc-sweep-", dir=memory()) as directory:
         stages = make_stages(Path(directory))
         known: set[tuple[str, str]] = set()
         points = [point for stage in stages.values() for point in stage.points(known)]
@@ -64,26 +64,32 @@ def make_stages(path: Path, names: Iterable[str] = SCENARIOS) -> dict[str, Stage
     return {name: Stage(name, path) for name in names}
 
 
-def try_points(points: Iterable[Point], stages: dict[str, Stage], part: Part) -> None:
-    """Try *points*, count those that struck, and note what failed."""
+def try_points(points: Sequence[Point], stages: dict[str, Stage], part: Part) -> None:
+    """Try *points* on every processor, count those that struck, and note what failed."""
     struck: set[tuple[str, ...]] = set()
+    forks = multiprocessing.get_context("fork")
+    number = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(number, forks, warm.make_ready) as pool:
+        for point, (found, failure) in zip(
+            points, pool.map(partial(attempt, stages), points), strict=True
+        ):
+            if failure:
+                part.failures.append(failure)
+                print(f"  failed: {failure}", flush=True)
+            key = point.scenario, point.fault.role, point.kind, found
+            if found and key not in struck:
+                struck.add(key)
+                part.count(point.kind)
+                if len(struck) % 100 == 0:
+                    print(f"  {len(struck):,} struck, {len(part.failures)} failures", flush=True)
 
-    def attempt(point: Point) -> None:
-        try:
-            found = Trial(point, stages[point.scenario]).run()
-        except (AssertionError, OSError, PyboincError) as error:
-            part.failures.append(f"{point}: {error}")
-            print(f"  failed: {part.failures[-1]}", flush=True)
-            found = point.what
-        key = point.scenario, point.fault.role, point.kind, found
-        if found and key not in struck:
-            struck.add(key)
-            part.count(point.kind)
-            if len(struck) % 100 == 0:
-                print(f"  {len(struck):,} struck, {len(part.failures)} failures", flush=True)
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(attempt, points))
+def attempt(stages: dict[str, Stage], point: Point) -> tuple[str, str]:
+    """Try *point*; return which call it struck, if any, and what failed, if anything did."""
+    try:
+        return Trial(point, stages[point.scenario]).run(), ""
+    except (AssertionError, OSError, PyboincError) as error:
+        return point.what, f"{point}: {error}"
 
 
 class Trial:
@@ -104,7 +110,7 @@ class Trial:
         if found and not any(call.standard for call in self.tracer.struck):
             self.check_end(run)
         recorded = self.place.recorded()
-        self.check_answer(self.place.run())
+        self.check_answer(self.stage.run_plainly(self.place))
         order = self.place.handled()
         assert order[: len(recorded)] == recorded, f"I3: handled {order}, recorded {recorded}"
         shutil.rmtree(self.place.path)

@@ -86,7 +86,7 @@ class Call:
         """The call and the paths that it names, as they are in any job directory and any run."""
         found = _PATH.findall(self.text.partition(" = ")[0])
         names = [fd or (told if self.name not in _OF_DATA else "") for fd, told in found]
-        return " ".join([self.name, *(_general(name, root) for name in names if name)])
+        return " ".join([self.name, *(general(name, root) for name in names if name)])
 
     @property
     def standard(self) -> bool:
@@ -94,9 +94,9 @@ class Call:
         return self.text[:2] in ("0<", "1<", "2<")
 
 
-def _general(name: str, root: str) -> str:
-    """A path without what differs from one run to the next."""
-    name = name.replace(root, "JOB")
+def general(name: str, root: str = "") -> str:
+    """A path without what differs from one run to the next, below *root* or elsewhere."""
+    name = name.replace(root, "JOB") if root else name
     name = re.sub(r"[0-9a-f]{64}", "DIGEST", name)
     name = re.sub(r"\[[^]]*\]", "", name)
     return re.sub(r"(rehearsal-|/proc/|/task/|\.)\d+(?=/|\.tmp|$)", r"\1N", name)

@@ -32,6 +32,9 @@ from pyboinc.backends.local.processes import children
 
 sys.path.append(str(HOOKS))
 
+ready = False
+"""Whether this process is one whose forks are masters (:func:`make_ready`)."""
+
 
 def run(
     place: Path,
@@ -179,6 +182,8 @@ class _Subprocess:
 
 def make_ready() -> None:
     """Make this process one whose forks are masters."""
+    global ready
+    ready = True
     for name in pyboinc.__all__:
         getattr(pyboinc, name)
     from pyboinc import bundle, discovery  # noqa: F401 # to be warm
