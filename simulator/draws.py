@@ -4,7 +4,7 @@ What a host draws may not depend on the order in which events happen to be handl
 nothing here is a stream of random numbers that is used up.  A number is a hash of its place::
 
     stream(seed, host, what) = mix(mix(mix(seed) + host) + what)
-    uniform(stream, n)       = the upper 53 bits of mix(stream + (n + 1) * GOLDEN) / 2**53, in [0, 1)
+    uniform(stream, n)       = upper 53 bits of mix(stream + (n + 1) * GOLDEN), / 2**53: in [0, 1)
 
 with 64-bit integers throughout.  ``mix`` and ``GOLDEN`` are SplitMix64's (Steele, Lea and Flood,
 "Fast splittable pseudorandom number generators", OOPSLA 2014), whose n-th number is by

@@ -97,6 +97,17 @@ def test_cores_are_counted_where_affinity_is_unknown(monkeypatch: pytest.MonkeyP
     assert settings.cores() == 1
 
 
+def test_cores_are_counted_where_affinity_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that refuses sched_getaffinity costs nothing but the answer's precision."""
+
+    def refuse(process: int) -> set[int]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "sched_getaffinity", refuse, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert settings.cores() == 3
+
+
 @given(st.data())
 def test_the_first_place_that_gives_a_setting_counts(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

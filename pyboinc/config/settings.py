@@ -59,7 +59,7 @@ def cores() -> int:
     """The number of processor cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
+    except (AttributeError, OSError):  # macOS, or a sandbox that forbids it
         return os.cpu_count() or 1
 
 

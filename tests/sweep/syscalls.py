@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 
 from masters import Run
@@ -69,10 +68,8 @@ def try_points(points: Sequence[Point], stages: dict[str, Stage], part: Part) ->
     struck: set[tuple[str, ...]] = set()
     forks = multiprocessing.get_context("fork")
     number = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(number, forks, warm.make_ready) as pool:
-        for point, (found, failure) in zip(
-            points, pool.map(partial(attempt, stages), points), strict=True
-        ):
+    with ProcessPoolExecutor(number, forks, _begin, (stages,)) as pool:
+        for point, (found, failure) in zip(points, pool.map(attempt, points), strict=True):
             if failure:
                 part.failures.append(failure)
                 print(f"  failed: {failure}", flush=True)
@@ -84,10 +81,19 @@ def try_points(points: Sequence[Point], stages: dict[str, Stage], part: Part) ->
                     print(f"  {len(struck):,} struck, {len(part.failures)} failures", flush=True)
 
 
-def attempt(stages: dict[str, Stage], point: Point) -> tuple[str, str]:
+_stages: dict[str, Stage] = {}
+"""The stages of this process, one of those that try points."""
+
+
+def _begin(stages: dict[str, Stage]) -> None:
+    _stages.update(stages)
+    warm.make_ready()
+
+
+def attempt(point: Point) -> tuple[str, str]:
     """Try *point*; return which call it struck, if any, and what failed, if anything did."""
     try:
-        return Trial(point, stages[point.scenario]).run(), ""
+        return Trial(point, _stages[point.scenario]).run(), ""
     except (AssertionError, OSError, PyboincError) as error:
         return point.what, f"{point}: {error}"
 
