@@ -60,7 +60,7 @@ class Program:
 
     *slave* is the program's path relative to it.  A Program is also the finder that the
     slave's imports of these modules go through: it has their specs ready and looks at no
-    directory.
+    directory.  Raises ``OSError`` if *directory* can not be listed.
     """
 
     def __init__(self, directory: str, slave: str) -> None:
@@ -173,8 +173,13 @@ class Program:
         return sys.modules[name]  # a module may put something else in its place
 
 
+def _fail(error: OSError) -> None:
+    """Raise *error*: a directory that can not be listed is not one without modules."""
+    raise error
+
+
 def _specs(directory: str) -> Iterator[tuple[str, ModuleSpec]]:
-    for folder, folders, files in os.walk(directory):
+    for folder, folders, files in os.walk(directory, onerror=_fail):
         folders[:] = [name for name in folders if name.isidentifier()]
         inside = os.path.relpath(folder, directory)
         parents = [] if inside == os.curdir else inside.split(os.sep)

@@ -7,8 +7,10 @@ import decimal
 import enum
 import fractions
 import math
+import os
 from collections import namedtuple
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -19,7 +21,7 @@ from pyboinc.backends.local import slave_faults
 from pyboinc.backends.local.slave_faults import wrong
 from pyboinc.slave_program import Program
 
-PROGRAM = Program("/missing", "app_slave.py")
+PROGRAM = Program(os.fspath(Path(__file__).parent / "slave38"), "missing.py")
 
 SALTS = [*range(40), 256, 257, 65536, 2**40 + 1, -1, -2]
 

@@ -365,6 +365,12 @@ def test_an_input_may_name_the_programs_modules_only(tmp_path: Path) -> None:
     assert program.find_spec("os") is None
 
 
+def test_files_that_can_not_be_listed_are_no_program(tmp_path: Path) -> None:
+    """Slave: a directory that can not be read is an error, never a program without modules."""
+    with pytest.raises(FileNotFoundError, match="missing"):
+        Program(str(tmp_path / "missing"), "app_slave.py")
+
+
 def test_the_runners_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runner: called without an archive and a program it says what it wants."""
     from pyboinc import slave_runner

@@ -83,6 +83,16 @@ FOUND = {
         "clone",
         "ENOSPC",
     ),
+    "a fork server that could not list a program made jobs fail, which named no class": (
+        "fork server",
+        "getdents64 JOB/.pyboinc/bundles/DIGEST",
+        "EINTR",
+    ),
+    "so did one whose every look failed": (
+        "fork server",
+        "newfstatat /proc/N/task",
+        "EIO, ever after",
+    ),
 }
 """What the sweep has found: the role, the call and the fault that show it."""
 

@@ -9,6 +9,7 @@ process (pidfd).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from computers import HEAD, PATIENCE, Computer, Signpost, await_end, pack
 from pyboinc import codec
 from pyboinc.backends.local import processes, rehearsal, roles, workers
 from pyboinc.backends.local.processes import children, children_by_search
+from pyboinc.errors import BackendError
 
 FAMILY = (
     HEAD
@@ -299,6 +301,20 @@ def test_a_worker_that_the_system_fails_says_so() -> None:
     run = subprocess.run([*workers.INTERPRETER, "-c", text], capture_output=True, text=True)
     assert run.stderr == "pyboinc: a worker of the emulator ends: Bad file descriptor\n"
     assert run.returncode == roles.BROKEN
+
+
+def test_a_program_that_can_not_be_listed_ends_the_worker(tmp_path: Path) -> None:
+    """Processes: a disk that fails a fork server is no slave's fault; it is said what failed."""
+    computer = Computer(tmp_path)
+    archive = pack(tmp_path / "a.zip", {"one.py": HEAD + "pyboinc_return_output(1)", "two.py": ""})
+    assert computer.run(archive=archive, slave="one.py").exit_status == 0
+    shutil.rmtree(tmp_path / "a")
+    assert computer.run(archive=archive, slave="two.py").reason == "worker died"
+    said = f"No such file or directory ({tmp_path / 'a'})"
+    with pytest.raises(BackendError, match=re.escape(f"slaves fail: {said}; nothing is lost")):
+        computer.worker.check_system(computer.stderr())
+    with pytest.raises(BackendError, match="slaves fail, as they said above; nothing is lost"):
+        computer.worker.check_system("words of a slave\n")
 
 
 def test_a_rehearsal_that_fails_is_nobodys_business(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BROKEN = 71
 """The exit status of one that the system failed, sysexits.h's EX_OSERR: no slave is to blame."""
 
+ENDS = "pyboinc: a worker of the emulator ends: "
+"""What that one says; then why."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Be what *arguments* say; return the exit status."""
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         return play(others)
     except OSError as error:
         about = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"pyboinc: a worker of the emulator ends: {error.strerror}{about}\n")
+        sys.stderr.write(f"{ENDS}{error.strerror}{about}\n")
         return BROKEN
 
 

@@ -268,7 +268,8 @@ class Runs:
         """Raise :class:`BackendError` if no slave ever ran, or the system fails their processes."""
         self._deaths += 1
         if turn.deaths >= _DEATHS:
-            self.workers[turn.worker].check_system()
+            said = _read_stderr(turn.run.slot + "/stderr.txt")
+            self.workers[turn.worker].check_system(said)
         if not self._ended_once and self._deaths > _DEATHS_AT_FIRST:
             raise BackendError(
                 "slaves can not be started here: the worker processes end at once, saying:\n"

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pyboinc import slave_program
 from pyboinc.backends.local.frames import Receiver, pack
-from pyboinc.backends.local.roles import BROKEN
+from pyboinc.backends.local.roles import BROKEN, ENDS
 from pyboinc.errors import BackendError
 
 Isolation = Literal["fork", "spawn"]
@@ -169,12 +169,19 @@ class Worker:
         """Say whether this worker can still run instances."""
         return self._socket.fileno() >= 0
 
-    def check_system(self) -> None:
-        """Raise :class:`BackendError` if this worker died because the system failed it."""
+    def check_system(self, said: str) -> None:
+        """Raise :class:`BackendError` if this worker died because the system failed it.
+
+        *said* is what stands in the last run's stderr: also what the worker itself has said,
+        if it was at that run.
+        """
         if self._keeper.returncode == BROKEN:
+            last = said.rstrip("\n").rpartition("\n")[2]
+            itself = last.startswith(ENDS) and last.isprintable()  # a slave may write anything
+            why = f": {last.removeprefix(ENDS)}" if itself else ", as they said above"
             raise BackendError(
-                "the processes that run slaves fail, as they said above; nothing is lost: mend "
-                "that and run the same command"
+                f"the processes that run slaves fail{why}; nothing is lost: mend that and run the "
+                "same command"
             )
 
     def close(self) -> None:
