@@ -25,6 +25,7 @@ _TO_UNIT = 2.0**-53
 
 # What is drawn: never renumbered, or recorded seeds would mean something else.
 SPEED, CORES, UP, DOWN, LIFETIME, JOINING, ERROR, WRONG, BACKOFF, TRUST, NETWORK = range(11)
+RELIABILITY, CONNECTION = range(11, 13)
 
 Words = NDArray[np.uint64]
 
@@ -63,4 +64,4 @@ def streams(seed: int, hosts: NDArray[np.integer], what: int) -> Words:
 def uniforms(streams: Words, n: int) -> NDArray[np.float64]:
     """The *n*-th number of each of many streams: element i is ``uniform(streams[i], n)``."""
     step = np.uint64(((n + 1) * GOLDEN) & _MASK)
-    return (_mix_all(streams + step) >> np.uint64(11)) * _TO_UNIT
+    return (_mix_all(streams + step) >> np.uint64(11)).astype(np.float64) * _TO_UNIT
