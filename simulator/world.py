@@ -1,0 +1,151 @@
+"""Volunteers and a project in virtual time.
+
+A :class:`World` is a population of hosts and one server on one clock.  Somebody makes
+workunits and lets the time run::
+
+    world = World(population, Policies(), seed=7)
+    world.create("batch_0", 0, flops=3.6e12, limits=Limits(min_quorum=2))
+    for outcome in world.run_until_outcome():
+        print(outcome.name, "is done at", outcome.time)
+
+The same population, policies, seed and workunits give the same events, to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyboinc.project import Assimilation, ErrorMask, Output
+from simulator.clock import Clock
+from simulator.host import Host, Uptime
+from simulator.lives import CANCEL, REISSUE
+from simulator.measures import Measures
+from simulator.network import DataServer
+from simulator.policies import DAY, Limits, Policies
+from simulator.server import Fate, Job, Server
+
+__all__ = ["Fate", "Fates", "Hosts", "Job", "Limits", "Outcome", "Policies", "World"]
+
+Fates = Callable[[Job, int, Host], Fate]
+"""Says how an instance of a workunit will end that is sent to a host."""
+
+
+class Hosts(Protocol):
+    """The columns of a population, one element for each host; see simulator.population."""
+
+    size: int
+    flops: NDArray[np.float64]
+    cores: NDArray[np.int32]
+    joins: NDArray[np.float64]
+    leaves: NDArray[np.float64]
+    error_rate: NDArray[np.float64]
+    wrong_rate: NDArray[np.float64]
+    downstream: NDArray[np.float64]
+    upstream: NDArray[np.float64]
+
+    def availability(self, host: int) -> Uptime:
+        """When the computer of *host* is on."""
+
+
+class Outcome(NamedTuple):
+    """A workunit that was assimilated: ``instance`` is None if it failed.
+
+    ``label`` says which output it was (see simulator.lives), ``time`` when.
+    """
+
+    job: Job
+    instance: int | None
+    label: Output
+    error_mask: ErrorMask
+    time: float
+
+    @property
+    def name(self) -> str:
+        """The name of the workunit."""
+        return self.job.name
+
+
+class World:
+    """A population and a project; nothing happens but in :meth:`run` and its like."""
+
+    def __init__(
+        self,
+        population: Hosts,
+        policies: Policies | None = None,
+        seed: int = 0,
+        *,
+        fates: Fates | None = None,
+    ) -> None:
+        policies = policies or Policies()
+        self.population = population
+        self.policies = policies
+        self.client = policies.client
+        self.seed = seed
+        self.fates = fates
+        self.clock = Clock()
+        self.measures = Measures()
+        self.data = DataServer(policies.server.bandwidth)
+        self.outcomes: list[Outcome] = []
+        """What was assimilated since somebody took it from here."""
+        self.server = Server(self.clock, policies.server, self.measures, seed, self._assimilated)
+        self.server.crowd = population.size
+        self.hosts = [Host(self, number) for number in range(population.size)]
+
+    @property
+    def now(self) -> float:
+        """Seconds of virtual time."""
+        return float(self.clock.now)
+
+    def create(
+        self,
+        name: str,
+        sequence: int,
+        *,
+        flops: float,
+        limits: Limits,
+        priority: int = 0,
+    ) -> Job:
+        """Make a workunit whose instances take *flops* FLOP each."""
+        return self.server.create(name, sequence, flops, limits, priority)
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a workunit: nothing more is sent, and its owner is told."""
+        self.server.happens(job, CANCEL)
+
+    def reissue(self, job: Job) -> None:
+        """Do a finished workunit again."""
+        self.server.happens(job, REISSUE)
+
+    def run(self, until: float = inf) -> float:
+        """Let time pass until *until*, or until nothing can happen any more; return the time."""
+        self.clock.run_on(until)
+        self.clock.rest(until)
+        return self.now
+
+    def run_until_outcome(self, until: float = inf, patience: float = 100 * DAY) -> list[Outcome]:
+        """Let time pass until something was assimilated, and return what.
+
+        Nothing is returned if nothing was until *until*, or if nothing was sent, reported or
+        missed its deadline for *patience* seconds: then nothing ever will.
+        """
+        while not self.outcomes:
+            events, mark = self._events(), min(until, self.now + patience)
+            self.clock.run_on(mark, self.outcomes)
+            if not self.outcomes:
+                self.clock.rest(mark)
+                if self.now >= until or events == self._events():
+                    break
+        taken, self.outcomes = list(self.outcomes), []
+        return taken
+
+    def _events(self) -> tuple[int, ...]:
+        counts = self.measures
+        return counts.sent, counts.successes, counts.errors, counts.no_replies, counts.ignored
+
+    def _assimilated(self, job: Job, assimilated: Assimilation) -> None:
+        self.outcomes.append(Outcome(job, *assimilated, self.now))
