@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from simulator import draws
 from simulator.clock import Alarm, Event
+from simulator.jobs import SILENT, Fate, Task
 from simulator.lives import Happens
-from simulator.server import SILENT, Fate
 
 if TYPE_CHECKING:
-    from simulator.server import Job, Task
+    from simulator.jobs import Job
     from simulator.world import World
 
 _RIGHT, _WRONG, _ERROR = int(Happens.RIGHT), int(Happens.WRONG), int(Happens.ERROR)

@@ -1,24 +1,23 @@
 """The project's server: scheduler, feeder and daemons, each at its own pace.
 
 What becomes of a workunit is decided by :mod:`simulator.lives`, which is to say by
-:mod:`pyboinc.project`.  Here is when: daemons wake every few seconds and take what waits for them,
-the feeder fills its slots, the scheduler gives out what the host may have.
-
-Nobody wakes for nothing: a daemon's next pass is an event only when something waits for it,
-and the feeder's passes are made up for when a host asks.
+:mod:`pyboinc.project`.  Here is what it brings: new results for the feeder, verdicts for the
+hosts, outcomes for the owner; and the scheduler, which gives a host what it may have.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from math import ceil, inf
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pyboinc.project import Assimilation, Daemon, ErrorMask, create_workunit
+from pyboinc.project import Assimilation, ErrorMask, create_workunit
 from simulator import draws, trust
-from simulator.clock import Alarm, Clock, Event
-from simulator.lives import DAEMONS, KINDS, PASS, REPLICATE, RIGHT, Happens, Lives, State, Step
+from simulator.clock import Clock
+from simulator.daemons import Daemons
+from simulator.deadlines import Deadlines
+from simulator.feeder import Feeder
+from simulator.jobs import Job, Task
+from simulator.lives import KINDS, REPLICATE, RIGHT, Happens, Lives, Step
 from simulator.measures import Measures
 from simulator.policies import DAY, Limits, ServerPolicies
 
@@ -29,123 +28,6 @@ _SEND = int(Happens.SEND)
 _EXPIRE = int(Happens.EXPIRE)
 _RIGHT, _ERROR = int(Happens.RIGHT), int(Happens.ERROR)
 _CANCELLED = ErrorMask.CANCELLED
-_FEW = 1000
-"""Deadlines that are kept whether or not they still matter."""
-
-_SCAN = 0.05
-"""Seconds that one look of the feeder's into the database takes (ours)."""
-
-
-class Job:
-    """One workunit: where it is, and which host has which of its instances."""
-
-    __slots__ = (
-        "created",
-        "flops",
-        "hosts",
-        "id",
-        "limits",
-        "name",
-        "priority",
-        "queued",
-        "sequence",
-        "state",
-    )
-
-    def __init__(
-        self, number: int, name: str, sequence: int, flops: float, limits: Limits, priority: int
-    ) -> None:
-        self.id = number
-        self.name = name
-        self.sequence = sequence
-        self.flops = flops
-        self.limits = limits
-        self.priority = priority
-        self.queued = 0
-        self.hosts: list[Host | None] = []
-        self.created = 0.0
-        self.state: State
-
-
-class Fate(NamedTuple):
-    """How an instance ends that is sent to a host.
-
-    ``ends`` is what its host will say of it (a value of Happens), or SILENT;
-    ``seconds`` of a processor pass until then; it is not reported before ``hold`` seconds
-    after it was sent; ``twice`` says that the same report comes twice.
-    """
-
-    ends: int
-    seconds: float
-    hold: float = 0.0
-    twice: bool = False
-
-
-SILENT = -1
-"""Of a fate: the host never says anything about it."""
-
-
-class Task:
-    """One instance on its host, with its fate."""
-
-    __slots__ = (
-        "deadline",
-        "ends",
-        "finish",
-        "hold",
-        "instance",
-        "job",
-        "open",
-        "ready",
-        "seconds",
-        "sent",
-        "twice",
-    )
-
-    def __init__(self, job: Job, instance: int, fate: Fate, sent: float, deadline: float) -> None:
-        self.job = job
-        self.instance = instance
-        self.ends, self.seconds, self.hold, self.twice = fate
-        self.sent = sent
-        self.deadline = deadline
-        self.ready = sent
-        """When its input has been downloaded; later, when its output has been uploaded."""
-        self.finish = inf
-        """The uptime of its host at which it will have been done."""
-        self.open = True
-        """Whether it has neither been reported nor missed its deadline."""
-
-
-class Deadlines:
-    """The deadlines of all instances with one delay bound: they pass in the order of sending."""
-
-    def __init__(self, clock: Clock, missed: Callable[[Task], None]) -> None:
-        self._tasks: deque[Task] = deque()
-        self._alarm = Alarm(clock, self._ring)
-        self._set = False
-        self._clock = clock
-        self._missed = missed
-        self._limit = _FEW
-
-    def add(self, task: Task) -> None:
-        """Watch the deadline of *task*, which is no earlier than those before."""
-        self._tasks.append(task)
-        if not self._set:
-            self._set = True
-            self._alarm.set(task.deadline)
-        if len(self._tasks) > self._limit:
-            self._tasks = deque([one for one in self._tasks if one.open])
-            self._limit = 2 * len(self._tasks) + _FEW
-
-    def _ring(self, _: Event) -> None:
-        now, tasks = self._clock.now, self._tasks
-        while tasks and (not tasks[0].open or tasks[0].deadline <= now):
-            task = tasks.popleft()
-            if task.open:
-                self._missed(task)
-        self._set = bool(tasks)
-        if tasks:
-            self._alarm.set(tasks[0].deadline)
 
 
 class Server:
@@ -160,12 +42,8 @@ class Server:
         handed_over: Callable[[Job, Assimilation], None],
     ) -> None:
         self.policies = policies
-        self.source: Callable[[], Job | None] | None = None
-        """Makes one more workunit when there is none to send; None: there are no more."""
         self.crowd = 1
         """How many hosts there are: a workunit that all have had may go to one again."""
-        self.queued = 0
-        """Unsent results, those in the feeder's slots as well."""
         self._clock = clock
         self._measures = measures
         self._handed_over = handed_over
@@ -176,13 +54,9 @@ class Server:
             policies.assimilator_interval,
             policies.deleter_interval,
         )
-        self._intervals = intervals
         self.lives = Lives(at_once=not any(intervals))
-        self._due: list[list[Job]] = [[] for _ in DAEMONS]
-        self._alarms = [Alarm(clock, self._pass(number)) for number in range(len(DAEMONS))]
-        self._queues: dict[int, deque[tuple[Job, int]]] = {}
-        self._slots: deque[tuple[Job, int]] = deque()
-        self._fed_at = clock.now
+        self._daemons = Daemons(clock, intervals, self.lives, self.take)
+        self.feeder = Feeder(policies.feeder_slots, policies.feeder_interval, self.happens)
         self._deadlines: dict[float, Deadlines] = {}
         self._free_at = [0.0] * policies.servers
         slower = 1.0 + policies.contention * (policies.servers - 1)
@@ -221,7 +95,7 @@ class Server:
         """Do what a step brings, and let the daemons know of it."""
         job.state = state = step.state
         if step.made:
-            self._make(job, step.made)
+            self.feeder.add(job, step.made)
         if step.judged:
             self._judge(job, step.judged)
         if step.assimilated is not None:
@@ -229,44 +103,7 @@ class Server:
         new = state.work & ~job.queued
         if new:
             job.queued |= new
-            self._call(job, new)
-
-    def _call(self, job: Job, work: int) -> None:
-        """Put *job* before the daemons of *work*, and see that they wake."""
-        for number, due in enumerate(self._due):
-            if work >> number & 1:
-                if not due:
-                    self._alarms[number].set(self._next_pass(self._intervals[number]))
-                due.append(job)
-
-    def _next_pass(self, interval: float) -> float:
-        now = self._clock.now
-        return ceil(now / interval) * interval if interval else now
-
-    def _pass(self, number: int) -> Callable[[Event], None]:
-        """One pass of a daemon over all that waits for it."""
-        bit, code = 1 << number, PASS[DAEMONS[number]]
-
-        def run(_: Event) -> None:
-            due, self._due[number] = self._due[number], []
-            step_of, take = self.lives.step, self.take
-            for job in due:
-                job.queued &= ~bit
-                state = job.state
-                if state.work & bit:
-                    take(job, state.steps.get(code) or step_of(state, code))
-
-        return run
-
-    def _make(self, job: Job, made: tuple[int, ...]) -> None:
-        queue = self._queues.get(job.priority)
-        if queue is None:
-            self._queues[job.priority] = queue = deque()
-            self._queues = dict(sorted(self._queues.items(), reverse=True))
-        self.queued += len(made)
-        for instance in made:
-            job.hosts.append(None)
-            queue.append((job, instance))
+            self._daemons.call(job, new)
 
     def _judge(self, job: Job, judged: tuple[tuple[int, bool], ...]) -> None:
         measures, daily = self._measures, self.policies.daily_result_quota
@@ -356,17 +193,18 @@ class Server:
         room = self._room(host, now, jobs)
         if room <= 0:
             return []
-        self._feed(now)
+        feeder = self.feeder
+        feeder.feed(now)
         tasks: list[Task] = []
         passed_over: list[tuple[Job, int]] = []
-        slots, fraction = self._slots, host.fraction(now)
+        slots, fraction = feeder.slots, host.fraction(now)
         backlog = host.backlog()
         check, once = self.policies.deadline_check, self.policies.one_result_per_host
         while slots and room > 0 and seconds > 0.0:
             entry = slots.popleft()
             job, instance = entry
             if instance not in job.state.unsent:
-                self.queued -= 1
+                feeder.unsent -= 1
                 continue
             lasts = job.flops / host.flops / fraction
             delay = backlog / fraction / host.cores
@@ -401,7 +239,7 @@ class Server:
         return len(job.hosts) > self.crowd and len(set(map(id, job.hosts))) > self.crowd
 
     def _send(self, host: Host, job: Job, instance: int, now: float) -> Task:
-        self.queued -= 1
+        self.feeder.unsent -= 1
         if self.policies.adaptive_target > 1 and job.state.workunit.target_nresults == 1:
             self._look_at_trust(host, job)
         step = self.happens(job, instance * KINDS + _SEND)
@@ -438,37 +276,3 @@ class Server:
         first = self._free_at.index(min(self._free_at))
         self._free_at[first] = done = max(now, self._free_at[first]) + cost
         return done
-
-    # The feeder.
-
-    def _feed(self, now: float) -> None:
-        """Make up for the feeder's passes until now.
-
-        It goes on while it finds something to add, and sleeps when it does not.
-        """
-        interval, since = self.policies.feeder_interval, now - self._fed_at
-        if since > _SCAN and interval:
-            slept = int((since - _SCAN) / interval)
-            if not slept:
-                return
-            self._fed_at += _SCAN + slept * interval
-        else:
-            self._fed_at = now
-        for entry in self._unsent(self.policies.feeder_slots - len(self._slots)):
-            self._slots.append(entry)
-
-    def _unsent(self, number: int) -> Iterator[tuple[Job, int]]:
-        while number > 0:
-            queue = next(filter(None, self._queues.values()), None)
-            if queue is None:
-                if self.source is None or (made := self.source()) is None:
-                    return
-                # It stands for one of a stock that was made some time ago.
-                self.happens(made, PASS[Daemon.TRANSITIONER])
-                continue
-            job, instance = entry = queue.popleft()
-            if instance in job.state.unsent:
-                number -= 1
-                yield entry
-            else:
-                self.queued -= 1

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from pyboinc.project import Assimilation, ErrorMask, Output
 from simulator.clock import Clock
 from simulator.host import Host, Uptime
+from simulator.jobs import Fate, Job
 from simulator.lives import CANCEL, REISSUE
 from simulator.measures import Measures
 from simulator.network import DataServer
 from simulator.policies import DAY, Limits, Policies
-from simulator.server import Fate, Job, Server
+from simulator.server import Server
 
 __all__ = ["Fate", "Fates", "Hosts", "Job", "Limits", "Outcome", "Policies", "World"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pyboinc"
+SIMULATOR = ROOT / "simulator"
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Module:
 
 @functools.cache
 def modules() -> list[Module]:
-    """Every module of the package, sorted by path."""
+    """Every module of the two packages, sorted by path."""
     return [
         Module(path, _name(path), ast.parse(path.read_bytes(), str(path)))
-        for path in sorted(PACKAGE.rglob("*.py"))
+        for package in (PACKAGE, SIMULATOR)
+        for path in sorted(package.rglob("*.py"))
         if "templates" not in path.parts  # what `pyboinc init` copies is not ours to import
     ]
 

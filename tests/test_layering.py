@@ -25,6 +25,7 @@ PARTS = {
     "local": ["backends.local", "backends.local.*"],
     "backends": ["backends"],
     "project": ["project", "project.*"],
+    "simulator": ["simulator", "simulator.*"],
     "jobdir": [
         "jobdir",
         "compact",
@@ -48,13 +49,14 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "master live local backends project jobdir bundle config faults slave codec"
+    "cli": "master live local simulator backends project jobdir bundle config faults slave codec"
     " errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
     "live": "backends config errors names",
     "local": "backends project jobdir bundle config faults slave codec errors names",
     "backends": "jobdir bundle codec config errors names",
     "project": "errors",
+    "simulator": "project faults errors",
     "jobdir": "codec config errors names",
     "bundle": "codec config faults errors names",
     "config": "faults errors names",
@@ -74,11 +76,15 @@ THIRD_PARTY = {
     "live": {"rich"},
     "codec": {"numpy"},
     "local": {"numpy"},
+    "simulator": {"numpy", "simpy"},
 }
 """Which part may import what from a package index."""
 
-AT_START = {"cli", "live"}
+AT_START = {"cli", "live", "simulator"}
 """The parts that may do so at their start; the others only when it is used."""
+
+OURS = ("pyboinc", "simulator")
+"""The packages; what a slave carries is all in the first."""
 
 LONGEST = 430
 """Lines of a file: about 400, so that it can be read in one sitting."""
@@ -107,7 +113,7 @@ def own_imports(module: Module) -> Iterator[tuple[str, int]]:
     """
     for found in module.imports():
         looked_up = module.name == "pyboinc.backends" and found.when_used
-        if found.name.split(".")[0] == "pyboinc" and not looked_up:
+        if found.name.split(".")[0] in OURS and not looked_up:
             yield found.name, found.line
 
 
@@ -164,7 +170,7 @@ def test_third_parties_are_imported_where_they_are_needed(module: Module) -> Non
     (part,) = parts_of(module.name)
     for found in module.imports():
         top = found.name.split(".")[0]
-        if top == "pyboinc" or top in sys.stdlib_module_names:
+        if top in OURS or top in sys.stdlib_module_names:
             continue
         assert top in THIRD_PARTY.get(part, set()), f"line {found.line}: {found.name}"
         assert found.when_used or part in AT_START, f"line {found.line}: {found.name} at start"

@@ -34,11 +34,12 @@ def wheel(built: Path) -> zipfile.ZipFile:
 
 
 def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
-    """Packaging: all of pyboinc/ is in the wheel, py.typed and data files too, and nothing else."""
+    """Packaging: all of pyboinc/ and simulator/, py.typed and data files too, and nothing else."""
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
     ours = {
         str(path.relative_to(ROOT))
-        for path in PACKAGE.rglob("*")
+        for package in (PACKAGE, ROOT / "simulator")
+        for path in package.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
     assert shipped == ours

@@ -1,0 +1,66 @@
+"""The daemons of a server: each wakes every few seconds and takes what waits for it.
+
+Nobody wakes for nothing: a daemon's next pass is an event only when something waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+
+from simulator.clock import Alarm, Clock, Event
+from simulator.jobs import Job
+from simulator.lives import DAEMONS, PASS, Lives, Step
+
+
+class Daemons:
+    """Transitioner, validator, assimilator and file deleter, with these *intervals* (s).
+
+    What a pass makes of a workunit is told to *take*.  An interval of 0 is a daemon that never
+    sleeps.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        intervals: Sequence[float],
+        lives: Lives,
+        take: Callable[[Job, Step], None],
+    ) -> None:
+        self._clock = clock
+        self._intervals = tuple(intervals)
+        self._lives = lives
+        self._take = take
+        self._due: list[list[Job]] = [[] for _ in DAEMONS]
+        self._alarms = [Alarm(clock, self._pass(number)) for number in range(len(DAEMONS))]
+
+    def call(self, job: Job, work: int) -> None:
+        """Put *job* before the daemons of *work*, and see that they wake."""
+        for number, due in enumerate(self._due):
+            if work >> number & 1:
+                if not due:
+                    self._alarms[number].set(self._next_pass(number))
+                due.append(job)
+
+    def _next_pass(self, number: int) -> float:
+        """When a daemon that sleeps wakes next: each has its own place in the interval."""
+        now, interval = self._clock.now, self._intervals[number]
+        if not interval:
+            return now
+        place = interval * number / len(DAEMONS)
+        return ceil((now - place) / interval) * interval + place
+
+    def _pass(self, number: int) -> Callable[[Event], None]:
+        """One pass of a daemon over all that waits for it."""
+        bit, code = 1 << number, PASS[DAEMONS[number]]
+
+        def run(_: Event) -> None:
+            due, self._due[number] = self._due[number], []
+            step_of, take = self._lives.step, self._take
+            for job in due:
+                job.queued &= ~bit
+                state = job.state
+                if state.work & bit:
+                    take(job, state.steps.get(code) or step_of(state, code))
+
+        return run

@@ -1,0 +1,44 @@
+"""Deadlines that pass: one event for all instances that were sent with the same delay bound."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from simulator.clock import Alarm, Clock, Event
+from simulator.jobs import Task
+
+_FEW = 1000
+"""Deadlines that are kept whether or not they still matter."""
+
+
+class Deadlines:
+    """The deadlines of all instances with one delay bound: they pass in the order of sending."""
+
+    def __init__(self, clock: Clock, missed: Callable[[Task], None]) -> None:
+        self._tasks: deque[Task] = deque()
+        self._alarm = Alarm(clock, self._ring)
+        self._set = False
+        self._clock = clock
+        self._missed = missed
+        self._limit = _FEW
+
+    def add(self, task: Task) -> None:
+        """Watch the deadline of *task*, which is no earlier than those before."""
+        self._tasks.append(task)
+        if not self._set:
+            self._set = True
+            self._alarm.set(task.deadline)
+        if len(self._tasks) > self._limit:
+            self._tasks = deque([one for one in self._tasks if one.open])
+            self._limit = 2 * len(self._tasks) + _FEW
+
+    def _ring(self, _: Event) -> None:
+        now, tasks = self._clock.now, self._tasks
+        while tasks and (not tasks[0].open or tasks[0].deadline <= now):
+            task = tasks.popleft()
+            if task.open:
+                self._missed(task)
+        self._set = bool(tasks)
+        if tasks:
+            self._alarm.set(tasks[0].deadline)
