@@ -30,8 +30,13 @@ _SOON = 1e-6
 class Uptime(Protocol):
     """When a computer is on; see simulator.availability."""
 
-    uptime: float
-    is_up: bool
+    @property
+    def uptime(self) -> float:
+        """Seconds that it has been on, from its joining to now."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is on now."""
 
     def advance(self, time: float) -> None:
         """Go on to *time*."""

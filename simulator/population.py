@@ -37,8 +37,8 @@ class Hosts:
     * ``speed_gflops``: of one core; ``cores``: how many, rounded to a whole number;
     * ``availability``: when they are up; ``joining_days`` from the start of the simulation,
       ``lifetime_days`` from joining to leaving for ever;
-    * ``error_rate``, ``wrong_rate``: the probability that an instance ends in a client
-      error, or in a wrong output; one draw for each host, so a group may hold good and bad;
+    * ``error_rate``: the probability that an instance ends in a client error; ``wrong_rate``: that
+      the output of one that does not is wrong.  One draw for each host: some are good, some bad;
     * ``downstream``, ``upstream`` (bytes/s) and ``latency`` (s) of the host's own connection.
     """
 

@@ -211,7 +211,7 @@ def combos_2016() -> Hosts:
         speed_gflops=Clipped(Exponential(1 / 0.1734), 0.07, 117.71),
         availability=seti_all_iid(),
         error_rate=Fixed(0.05),
-        wrong_rate=Fixed(0.95 * 0.05),
+        wrong_rate=Fixed(0.05),
     )
 
 

@@ -54,6 +54,11 @@ def read_hosts(texts: Iterable[str]) -> tuple[Hosts, ...]:
     return tuple(groups)
 
 
+def spelled_out(text: str) -> str:
+    """*text* with the preset that a number alone stands for."""
+    return f"{presets.DEFAULT}:{text}" if _as_number(text) is not None else text
+
+
 def _groups(text: str) -> list[Hosts]:
     if text.endswith(".toml"):
         return read_file(Path(text))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pyboinc.config.settings import SETTINGS, Setting
+from pyboinc.config.settings import BY_NAME, SETTINGS, Setting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -29,9 +29,18 @@ def json_flag(command: _Command) -> _Command:
 
 def settings_flags(command: _Command) -> _Command:
     """Give *command* a flag for each setting, from the one table of settings."""
-    for setting in reversed(SETTINGS):
-        command = _flag(setting)(command)
-    return command
+    return some_settings_flags(*(setting.name for setting in SETTINGS))(command)
+
+
+def some_settings_flags(*names: str) -> Callable[[_Command], _Command]:
+    """Give a command a flag for each of these settings, in this order."""
+
+    def give(command: _Command) -> _Command:
+        for name in reversed(names):
+            command = _flag(BY_NAME[name])(command)
+        return command
+
+    return give
 
 
 def _flag(setting: Setting) -> Callable[[_Command], _Command]:
