@@ -24,7 +24,7 @@ from simulator.policies import ClientPolicies, Limits, Policies, ServerPolicies
 from simulator.population import GIGA, Population
 from simulator.volunteers import read_hosts, spelled_out
 
-MOST_JOBS = 100_000_000
+MOST_JOBS = 10_000_000
 LONGEST_DAYS = 3_650.0
 MOST_POINTS = 1_000
 

@@ -125,7 +125,7 @@ def _tiles(summary: Summary) -> str:
     rest = [
         (days(summary.percentile("tail_days", 50)), "of it for the last 10 % (P50)"),
         (charts.number(summary.mean("jobs_per_day")), "jobs done a day"),
-        (f"{summary.mean('results_per_job'):.3g}", "instances sent per job done"),
+        (_cell("results_per_job", summary.mean("results_per_job")), "instances sent per job done"),
         (percent(summary.mean("wasted")), "of the computing wasted"),
         (f"{summary.mean('wrong'):.3g}", "wrong outputs accepted"),
         (f"{summary.mean('failed'):.3g}", "jobs failed"),
@@ -232,7 +232,7 @@ _COLUMNS = (
 def _cell(name: str, value: float) -> str:
     if name == "wasted":
         return percent(value)
-    return charts.number(value) if math.isfinite(value) else "&ndash;"
+    return charts.number(value) if math.isfinite(value) else "-"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -93,7 +93,8 @@ def plan_campaign(given: dict[str, Any], as_json: bool) -> bool:
         _check_writable(page)
     plan = _plan(given)
     points = sweep(plan, given["sweep"])
-    first, number = given["seed"] or 1, given["seeds"] or SEEDS
+    first = 1 if given["seed"] is None else given["seed"]
+    number = given["seeds"] or SEEDS
     what = describe(plan, _checked(points, first), [name for name, _ in points[0][0]])
     summaries = _simulated(points, range(first, first + number), given, page is not None)
     named = [
@@ -244,7 +245,7 @@ def _jobs(summary: Summary) -> str:
 
 def _instances(summary: Summary) -> str:
     sent, missed = summary.mean("results_per_job"), summary.mean("missed")
-    return f"{sent:.2f} sent per job done; {missed:,.0f} missed their deadline"
+    return f"{_decimals(sent)} sent per job done; {missed:,.0f} missed their deadline"
 
 
 def _causes(summary: Summary) -> str:
@@ -267,11 +268,11 @@ def _in_time(summary: Summary, plan: Plan) -> str:
 
 
 def _percentiles(summary: Summary, name: str) -> str:
-    parts = [f"P{p} {_days(summary.percentile(name, p))}" for p in (50, 90, 99)]
+    parts = [f"P{p} {_decimals(summary.percentile(name, p))}" for p in (50, 90, 99)]
     return f"{', '.join(parts)} days"
 
 
-def _days(value: float) -> str:
+def _decimals(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
@@ -287,11 +288,11 @@ def _tell_sweep(named: Sequence[tuple[str, Summary]]) -> None:
     )
     for name, summary in named:
         mean = summary.mean
-        times = " ".join(f"{_days(summary.percentile('days', p)):>7}" for p in (50, 90, 99))
+        times = " ".join(f"{_decimals(summary.percentile('days', p)):>7}" for p in (50, 90, 99))
         sent = mean("results_per_job")
         click.echo(
             f"{name:{width}}  {times}  {mean('jobs_per_day'):>9,.0f}"
-            f" {sent:>8.2f} {_percent(mean('wasted')):>7} {mean('wrong'):>7.1f}"
+            f" {_decimals(sent):>8} {_percent(mean('wasted')):>7} {mean('wrong'):>7.1f}"
             f" {mean('failed'):>7.1f} {mean('unfinished'):>7.1f}"
         )
     click.echo("\ndays until all is finished, and means over the seeds")
