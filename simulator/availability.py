@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -57,23 +58,35 @@ class Availability:
     """The times up and down of one host, from its joining on; made when first needed.
 
     It is moved on with :meth:`advance`, never back; *uptime*, *is_up* and *next_up* are of
-    the time it was moved to.  After *leaves* the host is down for ever.
+    the time it was moved to.  After *leaves* the host is down for ever.  Until ``end`` it is up,
+    with an uptime of the time plus ``offset``: who is in a hurry need not ask for it.
+    *drawn* are the first numbers of *stream*, an even number, if they are at hand.
     """
 
-    __slots__ = ("_end", "_leaves", "_model", "_n", "_now", "_offset", "_resume", "_stream")
+    __slots__ = ("_drawn", "_leaves", "_model", "_n", "_now", "_stream", "end", "offset", "resume")
 
     def __init__(
-        self, model: Model, stream: int, joins: float = 0.0, leaves: float = math.inf
+        self,
+        model: Model,
+        stream: int,
+        joins: float = 0.0,
+        leaves: float = math.inf,
+        drawn: Sequence[float] = (),
     ) -> None:
         self._model, self._stream, self._leaves = model, stream, leaves
+        self._drawn = drawn
         self._n = 0
         joins = _ticked(joins)
         self._now = joins
-        self._offset = -joins  # what added to a time of the present up-time makes the uptime
-        self._end, self._resume = self._cycle(0, joins)
+        self.offset = -joins  # what added to a time of the present up-time makes the uptime
+        self.end, self.resume = self._cycle(0, joins)
 
     def _cycle(self, n: int, start: float) -> tuple[float, float]:
-        end, resume = self._model.cycle(self._stream, n, start)
+        drawn, model = self._drawn, self._model
+        if 2 * n < len(drawn) and isinstance(model, Renewal):
+            end, resume = model.lasting(start, drawn[2 * n], drawn[2 * n + 1])
+        else:
+            end, resume = model.cycle(self._stream, n, start)
         leaves = self._leaves
         if resume >= leaves:
             return (end if end < leaves else max(leaves, start)), math.inf
@@ -82,27 +95,27 @@ class Availability:
     def advance(self, time: float) -> None:
         """Move to *time*, which is never before the one moved to last."""
         self._now = time
-        while time >= self._resume:
-            start = self._resume
-            self._offset += self._end - start
+        while time >= self.resume:
+            start = self.resume
+            self.offset += self.end - start
             self._n += 1
-            self._end, self._resume = self._cycle(self._n, start)
+            self.end, self.resume = self._cycle(self._n, start)
 
     @property
     def uptime(self) -> float:
         """Seconds that the host was up, from its joining to now."""
-        return (self._now if self._now < self._end else self._end) + self._offset
+        return (self._now if self._now < self.end else self.end) + self.offset
 
     @property
     def is_up(self) -> bool:
         """Whether the host is up now."""
-        return self._now < self._end
+        return self._now < self.end
 
     def next_up(self) -> float:
         """The earliest time from now on at which the host is up; inf: never again."""
-        if self._now < self._end:
+        if self._now < self.end:
             return self._now
-        n, resume = self._n, self._resume
+        n, resume = self._n, self.resume
         while resume < math.inf:
             n += 1
             end, following = self._cycle(n, resume)
@@ -121,13 +134,13 @@ class Availability:
         Nothing is moved.  What would be after *until* may be told as never: a task that
         takes far longer than anybody waits for it need not be followed to its end.
         """
-        time = uptime - self._offset
-        if time <= self._end:
+        time = uptime - self.offset
+        if time <= self.end:
             return time if time > self._now else self._now
         return self._later(uptime, until)
 
     def _later(self, uptime: float, until: float) -> float:
-        n, offset, end, resume = self._n, self._offset, self._end, self._resume
+        n, offset, end, resume = self._n, self.offset, self.end, self.resume
         while resume <= until and resume < math.inf:
             start = resume
             offset += end - start
@@ -168,8 +181,11 @@ class Renewal:
 
     def cycle(self, stream: int, n: int, start: float) -> tuple[float, float]:
         """Two draws; each is at least one tick, so that time goes on."""
-        up = self.up.quantile(uniform(stream, 2 * n))
-        down = self.down.quantile(uniform(stream, 2 * n + 1))
+        return self.lasting(start, uniform(stream, 2 * n), uniform(stream, 2 * n + 1))
+
+    def lasting(self, start: float, first: float, second: float) -> tuple[float, float]:
+        """The cycle of these two numbers that were drawn."""
+        up, down = self.up.quantile(first), self.down.quantile(second)
         end = start + (int((up if up < _LONGEST else _LONGEST) * _TICKS_PER_HOUR) + 1) / _TICKS
         down = down if down < _LONGEST else _LONGEST
         return end, end + (int(down * _TICKS_PER_HOUR) + 1) / _TICKS

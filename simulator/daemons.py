@@ -32,15 +32,20 @@ class Daemons:
         self._lives = lives
         self._take = take
         self._due: list[list[Job]] = [[] for _ in DAEMONS]
-        self._alarms = [Alarm(clock, self._pass(number)) for number in range(len(DAEMONS))]
+        self._alarms = [Alarm(self._pass(number)) for number in range(len(DAEMONS))]
 
     def call(self, job: Job, work: int) -> None:
-        """Put *job* before the daemons of *work*, and see that they wake."""
-        for number, due in enumerate(self._due):
-            if work >> number & 1:
-                if not due:
-                    self._alarms[number].set(self._next_pass(number))
-                due.append(job)
+        """Put *job* before the daemons of *work* that it is not before already."""
+        work &= ~job.queued
+        while work:
+            number = work.bit_length() - 1
+            bit = 1 << number
+            work ^= bit
+            job.queued |= bit
+            due = self._due[number]
+            if not due:
+                self._clock.set(self._alarms[number], self._next_pass(number))
+            due.append(job)
 
     def _next_pass(self, number: int) -> float:
         """When a daemon that sleeps wakes next: each has its own place in the interval."""
@@ -53,12 +58,13 @@ class Daemons:
     def _pass(self, number: int) -> Callable[[Event], None]:
         """One pass of a daemon over all that waits for it."""
         bit, code = 1 << number, PASS[DAEMONS[number]]
+        others = ~bit
 
         def run(_: Event) -> None:
             due, self._due[number] = self._due[number], []
             step_of, take = self._lives.step, self._take
             for job in due:
-                job.queued &= ~bit
+                job.queued &= others
                 state = job.state
                 if state.work & bit:
                     take(job, state.steps.get(code) or step_of(state, code))

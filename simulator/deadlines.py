@@ -17,21 +17,22 @@ class Deadlines:
 
     def __init__(self, clock: Clock, missed: Callable[[Task], None]) -> None:
         self._tasks: deque[Task] = deque()
-        self._alarm = Alarm(clock, self._ring)
-        self._set = False
+        self._alarm = Alarm(self._ring)
         self._clock = clock
         self._missed = missed
         self._limit = _FEW
 
     def add(self, task: Task) -> None:
         """Watch the deadline of *task*, which is no earlier than those before."""
-        self._tasks.append(task)
-        if not self._set:
-            self._set = True
-            self._alarm.set(task.deadline)
-        if len(self._tasks) > self._limit:
-            self._tasks = deque([one for one in self._tasks if one.open])
-            self._limit = 2 * len(self._tasks) + _FEW
+        tasks = self._tasks
+        if not tasks:
+            self._clock.set(self._alarm, task.deadline)
+        tasks.append(task)
+        if len(tasks) > self._limit:
+            # The first one stays: the alarm is set for it.
+            kept = [one for one in tasks if one.open or one is tasks[0]]
+            self._tasks = deque(kept)
+            self._limit = 2 * len(kept) + _FEW
 
     def _ring(self, _: Event) -> None:
         now, tasks = self._clock.now, self._tasks
@@ -39,6 +40,5 @@ class Deadlines:
             task = tasks.popleft()
             if task.open:
                 self._missed(task)
-        self._set = bool(tasks)
         if tasks:
-            self._alarm.set(tasks[0].deadline)
+            self._clock.set(self._alarm, tasks[0].deadline)

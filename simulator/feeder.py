@@ -8,11 +8,9 @@ seconds when it does not.  Its passes are not events: they are made up for when 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from pyboinc.project import Daemon
-from simulator.jobs import Job
-from simulator.lives import PASS
+from simulator.jobs import NOBODY, Job
 
 _SCAN = 0.05
 """Seconds that one look of the feeder's into the database takes (ours)."""
@@ -21,18 +19,18 @@ _SCAN = 0.05
 class Feeder:
     """Unsent results by priority, then in the order of their making; *size* slots of them."""
 
-    def __init__(self, size: int, interval: float, happens: Callable[[Job, int], object]) -> None:
+    def __init__(self, size: int, interval: float) -> None:
         self.slots: deque[tuple[Job, int]] = deque()
         """What the scheduler sees: workunits and the numbers of their instances."""
         self.unsent = 0
         """Unsent results, those in the slots as well."""
-        self.source: Callable[[], Job | None] | None = None
-        """Makes one more workunit when there is none to send; None: there are no more."""
+        self.source: Callable[[], object] | None = None
+        """Makes one more workunit when there is none to send; None when there are no more."""
+        self.sleeps_from = self.sleeps_until = 0.0
+        """When it sleeps next; at any other time its slots are as full as can be."""
         self._size = size
         self._interval = interval
-        self._happens = happens
         self._queues: dict[int, deque[tuple[Job, int]]] = {}
-        self._fed_at = 0.0
 
     def add(self, job: Job, made: tuple[int, ...]) -> None:
         """Queue new instances of a workunit."""
@@ -42,37 +40,32 @@ class Feeder:
             self._queues = dict(sorted(self._queues.items(), reverse=True))
         self.unsent += len(made)
         for instance in made:
-            job.hosts.append(None)
+            job.hosts.append(NOBODY)
             queue.append((job, instance))
 
     def feed(self, now: float) -> None:
-        """Make up for the feeder's passes until now.
-
-        It goes on while it finds something to add, and sleeps when it does not.
-        """
-        interval, since = self._interval, now - self._fed_at
-        if since > _SCAN and interval:
-            slept = int((since - _SCAN) / interval)
-            if not slept:
-                return
-            self._fed_at += _SCAN + slept * interval
-        else:
-            self._fed_at = now
-        for entry in self._next(self._size - len(self.slots)):
-            self.slots.append(entry)
-
-    def _next(self, number: int) -> Iterator[tuple[Job, int]]:
-        while number > 0:
-            queue = next(filter(None, self._queues.values()), None)
-            if queue is None:
-                if self.source is None or (made := self.source()) is None:
+        """Make up for the feeder's passes until now, which is not in its sleep."""
+        looked = now
+        if now >= self.sleeps_until and self._interval:
+            # The last time that it woke it filled the slots; if nothing went soon, it slept again.
+            period = self._interval + _SCAN
+            woke = self.sleeps_until + int((now - self.sleeps_until) / period) * period
+            looked = now if now - woke <= _SCAN else woke
+        self.sleeps_from = looked + _SCAN
+        self.sleeps_until = self.sleeps_from + self._interval
+        slots = self.slots
+        missing = self._size - len(slots)
+        while missing > 0:
+            for queue in self._queues.values():
+                if queue:
+                    break
+            else:
+                if self.source is None or self.source() is None:
                     return
-                # It stands for one of a stock that was made some time ago.
-                self._happens(made, PASS[Daemon.TRANSITIONER])
                 continue
-            job, instance = entry = queue.popleft()
-            if instance in job.state.unsent:
-                number -= 1
-                yield entry
+            entry = queue.popleft()
+            if entry[1] in entry[0].state.unsent:
+                missing -= 1
+                slots.append(entry)
             else:
                 self.unsent -= 1

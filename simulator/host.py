@@ -11,41 +11,33 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from simulator import draws
 from simulator.clock import Alarm, Event
-from simulator.jobs import SILENT, Fate, Task
+from simulator.jobs import SILENT, FatedTask, Job, Task
 from simulator.lives import Happens
 
 if TYPE_CHECKING:
-    from simulator.jobs import Job
+    from simulator.availability import Availability
     from simulator.world import World
 
 _RIGHT, _WRONG, _ERROR = int(Happens.RIGHT), int(Happens.WRONG), int(Happens.ERROR)
+
 _SOON = 1e-6
 """Seconds that do not matter: what rounding makes of a moment."""
 
+_AT_ONCE = 1e-3
+"""Seconds in which a file has come through as if it were there already."""
 
-class Uptime(Protocol):
-    """When a computer is on; see simulator.availability."""
+_ALL = 1 << 30
 
-    @property
-    def uptime(self) -> float:
-        """Seconds that it has been on, from its joining to now."""
+_AT_A_TIME = 64
+"""Instances of which it is drawn at once how they end."""
 
-    @property
-    def is_up(self) -> bool:
-        """Whether it is on now."""
-
-    def advance(self, time: float) -> None:
-        """Go on to *time*."""
-
-    def next_up(self) -> float:
-        """The next time at which it is on."""
-
-    def when(self, uptime: float) -> float:
-        """The time at which it will have been on for so long."""
+_ALL_RIGHT = bytes([_RIGHT]) * _AT_A_TIME
 
 
 class Host:
@@ -57,7 +49,8 @@ class Host:
     __slots__ = (
         "_alarm",
         "_backoff",
-        "_errors",
+        "_ends",
+        "_finishes",
         "_queue",
         "_queued",
         "_ready",
@@ -84,66 +77,56 @@ class Host:
         "wrong_rate",
     )
 
-    def __init__(self, world: World, number: int) -> None:
-        population = world.population
+    def __init__(self, world: World, number: int, columns: tuple[float, ...]) -> None:
         self.number = number
-        self.flops = float(population.flops[number])
-        self.cores = int(population.cores[number])
-        self.joins = float(population.joins[number])
-        self.leaves = float(population.leaves[number])
-        self.error_rate = float(population.error_rate[number])
-        self.wrong_rate = float(population.wrong_rate[number])
-        self.downstream = float(population.downstream[number])
-        self.upstream = float(population.upstream[number])
-        self.availability: Uptime
+        self.flops, cores, self.joins, self.leaves = columns[:4]
+        self.error_rate, self.wrong_rate, self.downstream, self.upstream = columns[4:]
+        self.cores = int(cores)
+        self.availability: Availability
         self.quota = world.policies.server.daily_result_quota
-        self.today = 0
-        self.day = 0
-        self.consecutive_valid = 0
+        self.today = self.day = self.consecutive_valid = 0
         self.got_work = -inf
         self.drawn = 0
         """Instances that it has been given."""
-        self._errors = draws.stream(world.seed, number, draws.ERROR)
+        self._ends = _ALL_RIGHT
         self._world = world
         self._running: list[Task] = []
+        """The last one will be finished first."""
+        self._finishes = 0.0
+        """Sum of the uptimes at which they will be."""
         self._queue: deque[Task] | None = None
         self._queued = 0.0
-        self._ready: list[Task] = []
+        self._ready: list[Task] | None = None
         self._report_due = inf
         self._request_at = 0.0
-        self._backoff = 0
-        self._refused = 0
-        self._alarm = Alarm(world.clock, self._join)
-        self._alarm.set(self.joins)
+        self._backoff = self._refused = 0
+        self._alarm = Alarm(self._join)
+        world.clock.set(self._alarm, self.joins)
 
-    # What the server knows of it.
-
-    def fraction(self, now: float) -> float:
-        """The share of the time that it has been on, 0.1 at least (sched_send.cpp)."""
-        elapsed = now - self.joins
-        return min(1.0, max(0.1, self.availability.uptime / elapsed)) if elapsed > 0.0 else 1.0
-
-    def backlog(self) -> float:
-        """Seconds of processors that its buffer holds."""
-        left = self._queued
-        uptime = self.availability.uptime
-        for task in self._running:
-            left += task.finish - uptime
-        return left
-
-    def fate(self, job: Job, instance: int) -> Fate:
-        """How an instance that is sent to it will end."""
+    def begin(self, job: Job, instance: int, seconds: float, sent: float, deadline: float) -> Task:
+        """Take an instance that is sent to it; how that will end is decided now."""
         drawn = self.drawn
         self.drawn = drawn + 1
         fates = self._world.fates
         if fates is not None:
-            return fates(job, instance, self)
-        seconds = job.flops / self.flops
-        chance = draws.uniform(self._errors, drawn)
-        if chance < self.error_rate:
-            return Fate(_ERROR, seconds)
-        wrong = self.error_rate + (1.0 - self.error_rate) * self.wrong_rate
-        return Fate(_WRONG if chance < wrong else _RIGHT, seconds)
+            fate = fates(job, instance, self)
+            return FatedTask(job, instance, fate, sent, deadline)
+        place = drawn % _AT_A_TIME
+        if not place:
+            self._ends = self._draw_ends(drawn)
+        return Task(job, instance, self._ends[place], seconds, sent, deadline)
+
+    def _draw_ends(self, first: int) -> bytes:
+        """How the next instances will end, a byte for each: right, wrong, or with an error."""
+        errors, wrong = self.error_rate, self.wrong_rate
+        if not errors and not wrong:
+            return _ALL_RIGHT
+        stream = draws.stream(self._world.seed, self.number, draws.ERROR)
+        chances = draws.row(stream, first, _AT_A_TIME)
+        ends = np.full(_AT_A_TIME, _RIGHT, np.uint8)
+        ends[chances < errors + (1.0 - errors) * wrong] = _WRONG
+        ends[chances < errors] = _ERROR
+        return ends.tobytes()
 
     # Its life: from one moment at which something is due to the next.
 
@@ -153,63 +136,93 @@ class Host:
         self._wake(event)
 
     def _wake(self, _: Event) -> None:
-        world, availability = self._world, self.availability
-        now = world.clock._now
-        availability.advance(now)
+        """Something is due: a task is finished, a report, a request, or the computer is on again.
+
+        The one function that runs for every result, so it calls little and asks little twice.
+        """
+        world, availability, running = self._world, self.availability, self._running
+        clock, client = world.clock, world.client
+        now = clock._now
         if now >= self.leaves:
             self._leave()
             return
-        uptime = availability.uptime
-        running = self._running
+        if now < availability.end:
+            uptime, up = now + availability.offset, True
+        else:
+            availability.advance(now)
+            uptime, up = availability.uptime, availability.is_up
         while running and running[-1].finish <= uptime + _SOON:
             self._done(running.pop(), now)
-        if not availability.is_up:
+        if not up:
             self._set(availability.next_up())
             return
-        low = self._low(now)
-        backlog = self.backlog()
+        elapsed = now - self.joins
+        fraction = uptime / elapsed if uptime < elapsed else 1.0
+        if fraction < 0.1:
+            fraction = 0.1  # as sched/sched_send.cpp has it
+        low = client.buffer_min * self.cores * fraction
+        backlog = self._queued + self._finishes - len(running) * uptime
         wants = backlog < low + _SOON and now >= self._request_at
         if wants or now >= self._report_due:
-            self._contact(now, wants, backlog)
-            backlog = self.backlog()
+            self._contact(now, wants, backlog, fraction)
         if self._queue and len(running) < self.cores:
             self._start(now, uptime)
-        self._set(self._next(now, uptime, backlog, low))
+        # What is due next?
+        time = self._report_due
+        if running:
+            finish = running[-1].finish
+            ends = finish - availability.offset
+            if ends > availability.end:
+                ends = availability.when(finish)
+            if ends < time:
+                time = ends
+        if self._queue and len(running) < self.cores and self._queue[0].ready < time:
+            time = self._queue[0].ready
+        backlog = self._queued + self._finishes - len(running) * uptime
+        if backlog < low + _SOON:
+            if self._request_at < time:
+                time = self._request_at
+        elif running:
+            falls = uptime + (backlog - low) / len(running)
+            if falls < running[-1].finish:
+                time = min(time, availability.when(falls))
+        if time < inf:
+            clock.set(self._alarm, time if time < self.leaves else self.leaves)
 
     def _set(self, time: float) -> None:
         if time > self.leaves:
             time = self.leaves
         if time < inf:
-            self._alarm.set(time)
+            self._world.clock.set(self._alarm, time)
 
     def _leave(self) -> None:
         """It is never heard of again."""
         self._running.clear()
-        self._queue = None
-        self._ready.clear()
-
-    def _low(self, now: float) -> float:
-        """Seconds of processors below which its buffer asks for more."""
-        return self._world.client.buffer_min * self.cores * self.fraction(now)
+        self._queue = self._ready = None
 
     def _done(self, task: Task, now: float) -> None:
         """A task has come to its end: it is uploaded, and waits to be reported."""
+        self._finishes = self._finishes - task.finish if self._running else 0.0
         if task.ends == SILENT:
             return
         world = self._world
-        size = task.job.limits.output_bytes if task.ends < _ERROR else 0.0
-        task.ready = max(world.data.transfer(now, size, self.upstream), task.sent + task.hold)
+        client, size = world.client, task.job.limits.output_bytes
+        if size and task.ends < _ERROR:
+            now = world.data.transfer(now, size, self.upstream)
+        task.ready = now if now > task.hold else task.hold
+        if self._ready is None:
+            self._ready = []
         self._ready.append(task)
-        due = task.ready + world.client.report_delay
-        margin = task.deadline - world.client.deadline_margin
-        due = min(due, max(task.ready, margin))
+        due = task.ready + client.report_delay
+        if due > task.deadline - client.deadline_margin:
+            due = max(task.ready, task.deadline - client.deadline_margin)
         if due < self._report_due:
             self._report_due = due
 
-    def _contact(self, now: float, wants: bool, backlog: float) -> None:
+    def _contact(self, now: float, wants: bool, backlog: float, fraction: float) -> None:
         """Ask the scheduler: report what is ready, and ask for work if it *wants* some."""
         world = self._world
-        server = world.server
+        server, client = world.server, world.client
         world.measures.messages += 1
         if self._ready:
             self._report(now)
@@ -218,27 +231,34 @@ class Host:
         if not wants:
             server.reply_time(now, 0)
             return
-        client = world.client
         most = (client.buffer_min + client.buffer_extra) * self.cores
-        seconds = most - backlog / self.fraction(now)
-        tasks = server.request(self, seconds, client.jobs_at_a_time or 1_000_000)
+        jobs = client.jobs_at_a_time or _ALL
+        tasks = server.request(self, most - backlog / fraction, jobs, backlog, fraction)
         reply = server.reply_time(now, len(tasks))
         if not tasks:
             self._back_off(reply)
             return
         self._backoff = 0
         self._request_at = reply + client.fetch_period
-        if self._queue is None:
-            self._queue = deque()
+        self._receive(tasks, reply)
+
+    def _receive(self, tasks: list[Task], reply: float) -> None:
+        """Queue what has been sent, and download its input."""
+        queue, data = self._queue, self._world.data
+        if queue is None:
+            queue = self._queue = deque()
         for task in tasks:
-            task.ready = world.data.transfer(reply, task.job.limits.input_bytes, self.downstream)
-            self._queue.append(task)
+            size = task.job.limits.input_bytes
+            task.ready = data.transfer(reply, size, self.downstream) if size else reply
+            queue.append(task)
             self._queued += task.seconds
 
     def _report(self, now: float) -> None:
-        server, due, waiting = self._world.server, inf, []
-        for task in self._ready:
-            if task.ready > now:
+        server, due = self._world.server, inf
+        ready, waiting = self._ready, []
+        assert ready is not None
+        for task in ready:
+            if task.ready > now + _AT_ONCE:
                 waiting.append(task)
                 due = min(due, task.ready + self._world.client.report_delay)
                 continue
@@ -265,37 +285,21 @@ class Host:
         delay = min(client.backoff_min * 2.0**self._backoff, client.backoff_max)
         drawn = draws.uniform(draws.stream(world.seed, self.number, draws.BACKOFF), self._refused)
         self._refused += 1
-        self._backoff += 1
+        self._backoff = min(self._backoff + 1, 30)
         self._request_at = now + max(delay * (0.5 + drawn), world.server.policies.retry_delay)
 
     def _start(self, now: float, uptime: float) -> None:
         """Start what has been downloaded, on the processors that are idle."""
         running, queue = self._running, self._queue
         assert queue is not None
-        while queue and len(running) < self.cores and queue[0].ready <= now:
+        while queue and len(running) < self.cores and queue[0].ready <= now + _AT_ONCE:
             task = queue.popleft()
             self._queued = self._queued - task.seconds if queue else 0.0
             task.finish = uptime + task.seconds
+            self._finishes += task.finish
             running.append(task)
         if len(running) > 1:
             running.sort(key=_finish, reverse=True)
-
-    def _next(self, now: float, uptime: float, backlog: float, low: float) -> float:
-        """The next moment at which something is due."""
-        running, availability = self._running, self.availability
-        time = availability.when(running[-1].finish) if running else inf
-        if self._queue and len(running) < self.cores:
-            time = min(time, self._queue[0].ready)
-        if self._report_due < time:
-            time = self._report_due
-        if backlog < low + _SOON:
-            if self._request_at < time:
-                time = self._request_at
-        elif running:
-            falls = uptime + (backlog - low) / len(running)
-            if falls < running[-1].finish:
-                time = min(time, availability.when(falls))
-        return time
 
 
 _finish = attrgetter("finish")

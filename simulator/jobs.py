@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from simulator.policies import Limits
 
 if TYPE_CHECKING:
-    from simulator.host import Host
     from simulator.lives import State
+
+NOBODY = -1
+"""The host of an instance that has not been sent."""
+
+SILENT = -1
+"""Of a fate: its host never says anything about the instance."""
 
 
 class Job:
@@ -19,7 +24,6 @@ class Job:
         "created",
         "flops",
         "hosts",
-        "id",
         "limits",
         "name",
         "priority",
@@ -29,22 +33,30 @@ class Job:
     )
 
     def __init__(
-        self, number: int, name: str, sequence: int, flops: float, limits: Limits, priority: int
+        self,
+        name: str,
+        sequence: int,
+        flops: float,
+        limits: Limits,
+        priority: int,
+        created: float,
+        state: State,
     ) -> None:
-        self.id = number
         self.name = name
         self.sequence = sequence
         self.flops = flops
         self.limits = limits
         self.priority = priority
+        self.created = created
+        self.state = state
         self.queued = 0
-        self.hosts: list[Host | None] = []
-        self.created = 0.0
-        self.state: State
+        """The daemons before which it is (bits, as in State.work)."""
+        self.hosts: list[int] = []
+        """The host of each instance, by its number."""
 
 
 class Fate(NamedTuple):
-    """How an instance ends that is sent to a host.
+    """How an instance ends that is sent to a host, if somebody else than the host decides.
 
     ``ends`` is what its host will say of it (a value of Happens), or SILENT;
     ``seconds`` of a processor pass until then; it is not reported before ``hold`` seconds
@@ -57,36 +69,38 @@ class Fate(NamedTuple):
     twice: bool = False
 
 
-SILENT = -1
-"""Of a fate: the host never says anything about it."""
-
-
 class Task:
-    """One instance on its host, with its fate."""
+    """One instance on its host, and how it will end there."""
 
-    __slots__ = (
-        "deadline",
-        "ends",
-        "finish",
-        "hold",
-        "instance",
-        "job",
-        "open",
-        "ready",
-        "seconds",
-        "sent",
-        "twice",
-    )
+    __slots__ = ("deadline", "ends", "finish", "instance", "job", "open", "ready", "seconds")
 
-    def __init__(self, job: Job, instance: int, fate: Fate, sent: float, deadline: float) -> None:
+    hold = 0.0
+    """Seconds before which it is not reported."""
+    twice = False
+    """Whether its report comes twice."""
+
+    def __init__(
+        self, job: Job, instance: int, ends: int, seconds: float, sent: float, deadline: float
+    ) -> None:
         self.job = job
         self.instance = instance
-        self.ends, self.seconds, self.hold, self.twice = fate
-        self.sent = sent
-        self.deadline = deadline
+        self.ends = ends
+        self.seconds = seconds
         self.ready = sent
         """When its input has been downloaded; later, when its output has been uploaded."""
+        self.deadline = deadline
         self.finish = inf
         """The uptime of its host at which it will have been done."""
         self.open = True
         """Whether it has neither been reported nor missed its deadline."""
+
+
+class FatedTask(Task):
+    """A task with a :class:`Fate`."""
+
+    __slots__ = ("hold", "twice")
+
+    def __init__(self, job: Job, instance: int, fate: Fate, sent: float, deadline: float) -> None:
+        super().__init__(job, instance, fate.ends, fate.seconds, sent, deadline)
+        self.hold = sent + fate.hold
+        self.twice = fate.twice

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from pyboinc.project import (
     DEFAULT_ORDER,
@@ -83,29 +83,40 @@ RIGHT, GARBAGE = "right", "garbage"
 DAEMONS = DEFAULT_ORDER
 
 
-class Step(NamedTuple):
+class Step:
     """What an event makes of a workunit.
 
     ``made`` are the numbers of new instances, ``judged`` those that the validator found valid
     or not (it may change its mind), ``assimilated`` is what its owner is given, and ``ignored``
-    says that a report was not taken.
+    says that a report was not taken.  ``brings`` says whether there is any of the first three.
     """
 
-    state: State
-    made: tuple[int, ...]
-    judged: tuple[tuple[int, bool], ...]
-    assimilated: Assimilation | None
-    ignored: bool
+    __slots__ = ("assimilated", "brings", "ignored", "judged", "made", "state")
+
+    def __init__(
+        self,
+        state: State,
+        made: tuple[int, ...],
+        judged: tuple[tuple[int, bool], ...],
+        assimilated: Assimilation | None,
+        ignored: bool,
+    ) -> None:
+        self.state = state
+        self.made = made
+        self.judged = judged
+        self.assimilated = assimilated
+        self.ignored = ignored
+        self.brings = bool(made or judged or assimilated is not None)
 
 
 class State:
     """Where a workunit is: its rows without times, hosts and names.
 
     ``unsent`` are the instances that may be sent, ``work`` the daemons that have something to do
-    (bit n for the n-th of DAEMONS), ``gone`` says that nothing more can come of it.
+    (bit n for the n-th of DAEMONS).
     """
 
-    __slots__ = ("gone", "results", "steps", "unsent", "work", "workunit")
+    __slots__ = ("results", "steps", "unsent", "work", "workunit")
 
     def __init__(self, workunit: Workunit, results: Results) -> None:
         self.workunit = workunit
@@ -120,9 +131,6 @@ class State:
             for number, daemon in enumerate(DAEMONS)
             if has_work(daemon, workunit, results, 0.0)
         )
-        over = all(row.server_state == ServerState.OVER for row in results)
-        silent = any(row.outcome == Outcome.NO_REPLY for row in results)
-        self.gone = workunit.delivered and over and not self.work and not silent
 
 
 class Lives:
@@ -158,6 +166,8 @@ class Lives:
         if self._at_once:
             workunit, results, handed = settle(workunit, results, 0.0, valid=_usable)
             assimilated = handed[-1] if handed else assimilated
+        else:
+            workunit, results = _not_waited_for(*_timeless(workunit, results))
         made = tuple(row.instance for row in results[len(before) :])
         return Step(
             self._state(workunit, results), made, _judged(before, results), assimilated, ignored
@@ -173,6 +183,29 @@ class Lives:
 
     def __len__(self) -> int:
         return len(self._states)
+
+
+def _not_waited_for(workunit: Workunit, results: Results) -> tuple[Workunit, Results]:
+    """The rows after the passes of daemons that nobody can tell from passes later on.
+
+    One of the transitioner that changes nothing: whatever happens until its time makes
+    another pass due.  And all of them, when nothing more can come of the workunit.
+    """
+    if workunit.delivered and all(_closed(row) for row in results):
+        workunit, results, _ = settle(workunit, results, 0.0, valid=_usable)
+        return workunit, results
+    if workunit.transition_time <= 0.0:
+        passed, rows = transition(workunit, results, 0.0)
+        passed.transition_time = 0.0
+        if passed == workunit and rows == results:
+            passed.transition_time = NEVER
+            return passed, results
+    return workunit, results
+
+
+def _closed(row: Result) -> bool:
+    """Whether an instance is over, and no report of it will be taken any more."""
+    return row.server_state == ServerState.OVER and row.outcome != Outcome.NO_REPLY
 
 
 def _born(workunit: Workunit) -> tuple[Workunit, Results]:

@@ -24,14 +24,14 @@ class DataServer:
 
     def transfer(self, now: float, size: float, host_bandwidth: float = inf) -> float:
         """When a file of *size* bytes that is asked for *now* has come through."""
-        if not size:
-            return now
         self.files += 1
         self.bytes += size
         taken = size / self._bandwidth
         self.busy += taken
-        self._free_at = max(now, self._free_at) + taken
-        return max(self._free_at, now + size / host_bandwidth)
+        begins = self._free_at
+        self._free_at = through = (begins if begins > now else now) + taken
+        own = now + size / host_bandwidth
+        return own if own > through else through
 
     def load(self, now: float) -> float:
         """The share of the time until *now* in which it was busy."""

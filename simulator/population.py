@@ -8,6 +8,7 @@ depends on the seed, its number and its own group alone.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from pyboinc.errors import ConfigurationError
 from simulator import draws
-from simulator.availability import DAY, Always, Availability, Model
+from simulator.availability import DAY, Always, Availability, Model, Renewal
 from simulator.distributions import Distribution, Fixed, Numbers
 
 GIGA = 1e9
@@ -28,6 +29,10 @@ MOST = 10_000_000
 """Hosts of a population: more than BOINC has ever had, and about 1 GB of columns."""
 
 _TICKS = 2.0**20
+
+_AT_A_TIME = 1024
+_DRAWN = 24
+"""Numbers that are drawn at once for each of so many hosts: those of twelve cycles."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class Population:
             raise ConfigurationError(f"{self.size} hosts are too many; at most {MOST} are possible")
         self._first = np.cumsum([0] + [group.count for group in groups[:-1]])
         self._models = [group.availability for group in groups]
+        self._block = -1
+        self._numbers = np.empty(0)
         columns = [
             _Draws(group, seed, int(first)).columns()
             for group, first in zip(groups, self._first, strict=True)
@@ -94,8 +101,20 @@ class Population:
         """When *host* is up; a new one at each call, at the time of its joining."""
         group = int(np.searchsorted(self._first, host, "right")) - 1 if len(self._models) > 1 else 0
         model = self._models[group].of(host - int(self._first[group]))
+        drawn = self._drawn_for(host) if isinstance(model, Renewal) else ()
         stream = draws.stream(self.seed, host, draws.UP)
-        return Availability(model, stream, float(self.joins[host]), float(self.leaves[host]))
+        joins, leaves = float(self.joins[host]), float(self.leaves[host])
+        return Availability(model, stream, joins, leaves, drawn)
+
+    def _drawn_for(self, host: int) -> Sequence[float]:
+        """The first numbers of the stream of a host's availability: of many hosts at a time."""
+        block, row = divmod(host, _AT_A_TIME)
+        if block != self._block:
+            hosts = np.arange(block * _AT_A_TIME, min((block + 1) * _AT_A_TIME, self.size))
+            streams = draws.streams(self.seed, hosts, draws.UP)
+            self._numbers = np.stack([draws.uniforms(streams, n) for n in range(_DRAWN)], axis=1)
+            self._block = block
+        return array("d", self._numbers[row].tobytes())
 
 
 class _Draws:

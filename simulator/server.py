@@ -1,6 +1,6 @@
-"""The project's server: scheduler, feeder and daemons, each at its own pace.
+"""The project's server: what becomes of workunits, and which host gets what.
 
-What becomes of a workunit is decided by :mod:`simulator.lives`, which is to say by
+What an event makes of a workunit is decided by :mod:`simulator.lives`, which is to say by
 :mod:`pyboinc.project`.  Here is what it brings: new results for the feeder, verdicts for the
 hosts, outcomes for the owner; and the scheduler, which gives a host what it may have.
 """
@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyboinc.project import Assimilation, ErrorMask, create_workunit
+from pyboinc.project import Assimilation, Daemon, ErrorMask, create_workunit
 from simulator import draws, trust
 from simulator.clock import Clock
 from simulator.daemons import Daemons
 from simulator.deadlines import Deadlines
 from simulator.feeder import Feeder
 from simulator.jobs import Job, Task
-from simulator.lives import KINDS, REPLICATE, RIGHT, Happens, Lives, Step
+from simulator.lives import KINDS, PASS, REPLICATE, RIGHT, Happens, Lives, Step
 from simulator.measures import Measures
 from simulator.policies import DAY, Limits, ServerPolicies
 
 if TYPE_CHECKING:
     from simulator.host import Host
 
-_SEND = int(Happens.SEND)
 _EXPIRE = int(Happens.EXPIRE)
 _RIGHT, _ERROR = int(Happens.RIGHT), int(Happens.ERROR)
 _CANCELLED = ErrorMask.CANCELLED
@@ -41,31 +40,29 @@ class Server:
         seed: int,
         handed_over: Callable[[Job, Assimilation], None],
     ) -> None:
-        self.policies = policies
-        self.crowd = 1
-        """How many hosts there are: a workunit that all have had may go to one again."""
-        self._clock = clock
-        self._measures = measures
-        self._handed_over = handed_over
-        self._seed = seed
         intervals = (
             policies.transitioner_interval,
             policies.validator_interval,
             policies.assimilator_interval,
             policies.deleter_interval,
         )
+        self.policies = policies
         self.lives = Lives(at_once=not any(intervals))
+        self.feeder = Feeder(policies.feeder_slots, policies.feeder_interval)
+        self.hosts: list[Host] = []
+        self.trace: Callable[[str, Job, int | None, Host | None], None] | None = None
+        """Is told of everything that happens to an instance or a workunit."""
+        self._clock = clock
+        self._measures = measures
+        self._handed_over = handed_over
+        self._seed = seed
         self._daemons = Daemons(clock, intervals, self.lives, self.take)
-        self.feeder = Feeder(policies.feeder_slots, policies.feeder_interval, self.happens)
         self._deadlines: dict[float, Deadlines] = {}
         self._free_at = [0.0] * policies.servers
         slower = 1.0 + policies.contention * (policies.servers - 1)
         self._request_cost = policies.request_cost * slower
         self._dispatch_cost = policies.dispatch_cost * slower
         self._births: dict[Limits, Step] = {}
-        self.trace: Callable[[str, Job, int | None, Host | None], None] | None = None
-        """Is told of everything that happens to an instance or a workunit."""
-        self._number = 0
 
     # Workunits and what becomes of them.
 
@@ -73,15 +70,30 @@ class Server:
         self, name: str, sequence: int, flops: float, limits: Limits, priority: int = 0
     ) -> Job:
         """Make a workunit; the transitioner will make its first instances."""
-        self._number += 1
-        job = Job(self._number, name, sequence, flops, limits, priority)
-        job.created = self._clock.now
         born = self._births.get(limits)
         if born is None:
             workunit = create_workunit(0, name, 0.0, **limits.columns())  # type: ignore[arg-type] # each of its column's type
             born = self._births[limits] = self.lives.born(workunit)
+        job = Job(name, sequence, flops, limits, priority, self._clock._now, born.state)
         self._measures.workunits += 1
         self.take(job, born)
+        return job
+
+    def take_from_stock(self, sequence: int, flops: float, limits: Limits) -> Job:
+        """Make a workunit that stands for one of a stock: its instances have been made."""
+        born = self._births.get(limits)
+        if born is None:
+            return self._begin_stock(sequence, flops, limits)
+        stocked = born.state.steps[PASS[Daemon.TRANSITIONER]] if born.state.work else born
+        job = Job("", sequence, flops, limits, 0, self._clock._now, stocked.state)
+        self._measures.workunits += 1
+        self.feeder.add(job, stocked.made)
+        return job
+
+    def _begin_stock(self, sequence: int, flops: float, limits: Limits) -> Job:
+        job = self.create("", sequence, flops, limits)
+        if job.state.work:
+            self.happens(job, PASS[Daemon.TRANSITIONER])
         return job
 
     def happens(self, job: Job, code: int) -> Step:
@@ -94,27 +106,25 @@ class Server:
     def take(self, job: Job, step: Step) -> None:
         """Do what a step brings, and let the daemons know of it."""
         job.state = state = step.state
-        if step.made:
-            self.feeder.add(job, step.made)
-        if step.judged:
-            self._judge(job, step.judged)
-        if step.assimilated is not None:
-            self._assimilate(job, step.assimilated)
-        new = state.work & ~job.queued
-        if new:
-            job.queued |= new
-            self._daemons.call(job, new)
+        if step.brings:
+            if step.made:
+                self.feeder.add(job, step.made)
+            if step.judged:
+                self._judge(job, step.judged)
+            if step.assimilated is not None:
+                self._assimilate(job, step.assimilated)
+        if state.work:
+            self._daemons.call(job, state.work)
 
     def _judge(self, job: Job, judged: tuple[tuple[int, bool], ...]) -> None:
         measures, daily = self._measures, self.policies.daily_result_quota
         alone = len(job.hosts) == 1 and self.policies.adaptive_target
         for instance, valid in judged:
-            host = job.hosts[instance]
-            assert host is not None
+            host = self.hosts[job.hosts[instance]]
             if valid:
                 measures.valid += 1
                 measures.flops_valid += job.flops
-                host.quota = trust.after_valid(host.quota)
+                host.quota += 1  # trust.after_valid
                 if not alone:
                     host.consecutive_valid += 1
             else:
@@ -130,32 +140,36 @@ class Server:
         else:
             measures.done += 1
             measures.flops_done += job.flops
-            measures.wrong += assimilated.output != RIGHT
+            if assimilated.output != RIGHT:
+                measures.wrong += 1
         if self.trace is not None:
             self.trace("failed" if assimilated.instance is None else "done", job, None, None)
         self._handed_over(job, assimilated)
 
-    # Hosts that ask.
+    # Hosts that report.
 
     def report(self, host: Host, task: Task) -> None:
         """Take what a host says of an instance."""
-        job, ends = task.job, task.ends
+        job, ends, measures = task.job, task.ends, self._measures
         if self.trace is not None:
             self.trace(Happens(ends).name.lower(), job, task.instance, host)
-        step = self.happens(job, task.instance * KINDS + ends)
+        state, code = job.state, task.instance * KINDS + ends
+        step = state.steps.get(code) or self.lives.step(state, code)
         task.open = False
-        measures = self._measures
         if step.ignored:
             measures.ignored += 1
-        elif _RIGHT <= ends < _ERROR:
+        elif ends < _ERROR:
             measures.successes += 1
             measures.flops_returned += job.flops
-            host.quota = trust.after_success(host.quota, self.policies.daily_result_quota)
+            daily = self.policies.daily_result_quota
+            if host.quota < daily:
+                host.quota = trust.after_success(host.quota, daily)
         else:
             measures.errors += 1
             measures.flops_errors += task.seconds * host.flops
             host.quota = trust.after_error(host.quota)
             host.consecutive_valid = 0
+        self.take(job, step)
 
     def is_unneeded(self, task: Task) -> bool:
         """Whether a client that has not started *task* is told to abort it.
@@ -178,8 +192,7 @@ class Server:
         """The deadline of an instance passes."""
         task.open = False
         job = task.job
-        host = job.hosts[task.instance]
-        assert host is not None
+        host = self.hosts[job.hosts[task.instance]]
         if self.trace is not None:
             self.trace("expire", job, task.instance, host)
         self._measures.no_replies += 1
@@ -187,70 +200,81 @@ class Server:
         host.consecutive_valid = 0
         self.happens(job, task.instance * KINDS + _EXPIRE)
 
-    def request(self, host: Host, seconds: float, jobs: int) -> list[Task]:
-        """Give *host* work for *seconds* of its processors, at most *jobs* jobs."""
-        now = self._clock.now
+    # Hosts that ask for work.
+
+    def request(
+        self, host: Host, seconds: float, jobs: int, backlog: float, fraction: float
+    ) -> list[Task]:
+        """Give *host* work for *seconds* of its processors, at most *jobs* jobs.
+
+        *backlog* are the seconds of work that it has, *fraction* is the share of time that it
+        is on.
+        """
+        now, feeder = self._clock._now, self.feeder
         room = self._room(host, now, jobs)
-        if room <= 0:
-            return []
-        feeder = self.feeder
-        feeder.feed(now)
+        if room > 0 and not feeder.sleeps_from < now < feeder.sleeps_until:
+            feeder.feed(now)
+        policies, slots = self.policies, feeder.slots
+        once, check = policies.one_result_per_host, policies.deadline_check
+        speed, number = host.flops, host.number
         tasks: list[Task] = []
         passed_over: list[tuple[Job, int]] = []
-        slots, fraction = feeder.slots, host.fraction(now)
-        backlog = host.backlog()
-        check, once = self.policies.deadline_check, self.policies.one_result_per_host
         while slots and room > 0 and seconds > 0.0:
-            entry = slots.popleft()
-            job, instance = entry
+            job, instance = entry = slots.popleft()
             if instance not in job.state.unsent:
                 feeder.unsent -= 1
                 continue
-            lasts = job.flops / host.flops / fraction
-            delay = backlog / fraction / host.cores
-            if (once and host in job.hosts and not self._all_had(job)) or (
-                check and delay > 0.0 and delay + lasts > job.limits.delay_bound
+            lasts = job.flops / speed
+            if (once and number in job.hosts and not self._all_had(job)) or (
+                check
+                and backlog > 0.0
+                and backlog / host.cores + lasts > job.limits.delay_bound * fraction
             ):
                 passed_over.append(entry)
                 continue
-            task = self._send(host, job, instance, now)
-            tasks.append(task)
-            backlog += task.seconds
-            seconds -= lasts
+            tasks.append(self._send(host, job, instance, now, lasts))
+            backlog += lasts
+            seconds -= lasts / fraction
             room -= 1
-        slots.extendleft(reversed(passed_over))
+        if passed_over:
+            slots.extendleft(reversed(passed_over))
         return tasks
 
     def _room(self, host: Host, now: float, jobs: int) -> int:
         """How many jobs a host may get by the limits for it."""
         policies = self.policies
-        room = min(jobs, policies.max_wus_to_send * host.cores)
         if policies.min_sendwork_interval and now - host.got_work < policies.min_sendwork_interval:
             return 0
+        room = policies.max_wus_to_send * host.cores
         if policies.daily_result_quota:
             day = int(now / DAY)
             if day != host.day:
                 host.day, host.today = day, 0
-            room = min(room, host.quota * host.cores - host.today)
-        return room
+            left = host.quota * host.cores - host.today
+            if left < room:
+                room = left
+        return jobs if jobs < room else room
 
     def _all_had(self, job: Job) -> bool:
         """Whether every host there is has had an instance of this workunit."""
-        return len(job.hosts) > self.crowd and len(set(map(id, job.hosts))) > self.crowd
+        crowd = len(self.hosts)
+        return len(job.hosts) > crowd and len(set(job.hosts)) > crowd
 
-    def _send(self, host: Host, job: Job, instance: int, now: float) -> Task:
+    def _send(self, host: Host, job: Job, instance: int, now: float, lasts: float) -> Task:
         self.feeder.unsent -= 1
         if self.policies.adaptive_target > 1 and job.state.workunit.target_nresults == 1:
             self._look_at_trust(host, job)
-        step = self.happens(job, instance * KINDS + _SEND)
-        assert step.state is job.state
-        job.hosts[instance] = host
-        deadline = now + job.limits.delay_bound
-        fate = host.fate(job, instance)
-        task = Task(job, instance, fate, now, deadline)
-        self._watch(task, job.limits.delay_bound)
+        state, code = job.state, instance * KINDS  # Happens.SEND is 0
+        job.state = (state.steps.get(code) or self.lives.step(state, code)).state
+        job.hosts[instance] = host.number
         if self.trace is not None:
             self.trace("send", job, instance, host)
+        bound = job.limits.delay_bound
+        task = host.begin(job, instance, lasts, now, now + bound)
+        deadlines = self._deadlines.get(bound)
+        if deadlines is None:
+            deadlines = self._deadlines[bound] = Deadlines(self._clock, self._miss)
+        deadlines.add(task)
         host.today += 1
         host.got_work = now
         self._measures.sent += 1
@@ -261,12 +285,6 @@ class Server:
         if not trust.is_trusted(host.consecutive_valid, drawn):
             self._measures.replicated += 1
             self.happens(job, REPLICATE - self.policies.adaptive_target)
-
-    def _watch(self, task: Task, bound: float) -> None:
-        deadlines = self._deadlines.get(bound)
-        if deadlines is None:
-            deadlines = self._deadlines[bound] = Deadlines(self._clock, self._miss)
-        deadlines.add(task)
 
     def reply_time(self, now: float, jobs: int) -> float:
         """When the scheduler has answered a request that it gives *jobs* jobs."""

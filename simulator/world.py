@@ -15,42 +15,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from pyboinc.project import Assimilation, ErrorMask, Output
 from simulator.clock import Clock
-from simulator.host import Host, Uptime
+from simulator.host import Host
 from simulator.jobs import Fate, Job
 from simulator.lives import CANCEL, REISSUE
 from simulator.measures import Measures
 from simulator.network import DataServer
 from simulator.policies import DAY, Limits, Policies
+from simulator.population import Population
 from simulator.server import Server
 
-__all__ = ["Fate", "Fates", "Hosts", "Job", "Limits", "Outcome", "Policies", "World"]
+__all__ = ["Fate", "Fates", "Job", "Limits", "Outcome", "Policies", "World"]
 
 Fates = Callable[[Job, int, Host], Fate]
 """Says how an instance of a workunit will end that is sent to a host."""
-
-
-class Hosts(Protocol):
-    """The columns of a population, one element for each host; see simulator.population."""
-
-    size: int
-    flops: NDArray[np.float64]
-    cores: NDArray[np.int32]
-    joins: NDArray[np.float64]
-    leaves: NDArray[np.float64]
-    error_rate: NDArray[np.float64]
-    wrong_rate: NDArray[np.float64]
-    downstream: NDArray[np.float64]
-    upstream: NDArray[np.float64]
-
-    def availability(self, host: int) -> Uptime:
-        """When the computer of *host* is on."""
 
 
 class Outcome(NamedTuple):
@@ -71,12 +52,16 @@ class Outcome(NamedTuple):
         return self.job.name
 
 
+_OF_HOSTS = ("flops", "cores", "joins", "leaves")
+_OF_HOSTS += ("error_rate", "wrong_rate", "downstream", "upstream")
+
+
 class World:
     """A population and a project; nothing happens but in :meth:`run` and its like."""
 
     def __init__(
         self,
-        population: Hosts,
+        population: Population,
         policies: Policies | None = None,
         seed: int = 0,
         *,
@@ -94,8 +79,9 @@ class World:
         self.outcomes: list[Outcome] = []
         """What was assimilated since somebody took it from here."""
         self.server = Server(self.clock, policies.server, self.measures, seed, self._assimilated)
-        self.server.crowd = population.size
-        self.hosts = [Host(self, number) for number in range(population.size)]
+        columns = (getattr(population, name).tolist() for name in _OF_HOSTS)
+        self.hosts = [Host(self, *one) for one in enumerate(zip(*columns, strict=True))]
+        self.server.hosts = self.hosts
 
     @property
     def now(self) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from pyboinc.project import (
     NEVER,
     Daemon,
+    Outcome,
     Output,
     Report,
     Result,
@@ -121,6 +123,20 @@ def without_times(workunit: Workunit, results: Results, now: float) -> tuple[obj
     return (of_workunit, *rows)
 
 
+def hurry(rules: ByTheRules) -> None:
+    """Let the daemons make those passes that the table does not wait for."""
+    workunit, rows, now = rules.workunit, rules.results, rules.now
+    if workunit.delivered and all(
+        row.server_state == ServerState.OVER and row.outcome != Outcome.NO_REPLY for row in rows
+    ):
+        rules.workunit, rules.results, _ = settle(workunit, rows, now, valid=usable)
+    elif workunit.transition_time <= now:
+        passed, after = transition(workunit, rows, now)
+        due = replace(passed, transition_time=workunit.transition_time)
+        if due == workunit and after == rows:
+            rules.workunit = passed
+
+
 def possible(workunit: Workunit, results: Results, now: float) -> list[int]:
     """The codes of what can happen to these rows."""
     codes = [PASS[one] for one in DAEMONS if has_work(one, workunit, results, now)]
@@ -152,6 +168,7 @@ def test_the_table_says_what_the_rules_say(seed: int) -> None:
                 break
             code = draw.choice(codes)
             rules.do(code)
+            hurry(rules)
             state = lives.step(state, code).state
             here = without_times(state.workunit, state.results, 0.0)
             assert here == without_times(rules.workunit, rules.results, rules.now)
