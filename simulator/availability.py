@@ -124,10 +124,6 @@ class Availability:
             resume = following
         return math.inf
 
-    def up_until(self) -> float:
-        """When the present up-time ends; before now if the host is down."""
-        return self._end
-
     def when(self, uptime: float, until: float = FOREVER) -> float:
         """The time, not before now, at which *uptime* will be reached; inf: never.
 

@@ -61,3 +61,8 @@ class Clock(simpy.Environment):
         """Let the time pass until *time*, when nothing is due before it."""
         if self._now < time < inf:
             self._now = time
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing will ever happen any more."""
+        return not self._queue

@@ -70,4 +70,4 @@ def uniforms(streams: Words, n: int) -> NDArray[np.float64]:
 def row(stream: int, first: int, number: int) -> NDArray[np.float64]:
     """*number* numbers of one stream, from the *first* on: cheaper than one by one."""
     steps = np.arange(first + 1, first + number + 1, dtype=np.uint64) * np.uint64(GOLDEN)
-    return (_mix_all(steps + np.uint64(stream)) >> np.uint64(11)) * _TO_UNIT
+    return (_mix_all(steps + np.uint64(stream)) >> np.uint64(11)).astype(np.float64) * _TO_UNIT

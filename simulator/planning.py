@@ -191,7 +191,7 @@ class _Recorder:
             if start >= end:
                 return
             availability.advance(start)
-            stop = availability.up_until()
+            stop = availability.end
             yield start, min(stop, end)
             if stop >= end:
                 return
