@@ -24,15 +24,15 @@ test: .venv/installed                  ## lint, types, all tests with coverage, 
 		.venv/bin/python -m tox run-parallel --parallel-live $(OLDEST:%=--discover %)
 
 sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
-	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,simulate]"
 	PYTHONPATH=tests .venv/bin/python -m sweep --record $(PARTS)
 
 flakes: .venv/installed                ## the tests of recovery, a hundred times under load; hours.  RUNS=10 SEED=1
-	.venv/bin/python -m pip install --quiet --editable ".[dev,examples]"
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,simulate]"
 	.venv/bin/python tests/flakes.py $(RUNS:%=--runs %) $(SEED:%=--seed %) $(TESTS)
 
 mutants: .venv/installed               ## does a test notice a change?  Hours.  ONLY="project" SAMPLE=300 SEED=1
-	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,mutants]"
+	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,simulate,mutants]"
 	PYTHONPATH=tests .venv/bin/python -m mutants --record $(SAMPLE:%=--sample %) $(SEED:%=--seed %) $(ONLY)
 
 .venv/installed: pyproject.toml
