@@ -12,10 +12,10 @@ from shlex import quote
 
 from pyboinc import config, copies, disk
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
-from pyboinc.cli.run import wants_names
 from pyboinc.config import Settings
 from pyboinc.errors import ConfigurationError, DirectoryBusy, DirectoryDamaged, RejectedResult
 from pyboinc.jobdir import ERROR, Arrival, JobDirectory
+from pyboinc.program import wants_names
 from pyboinc.records import Journal
 from pyboinc.run_record import RunRecord
 
