@@ -14,7 +14,7 @@ from typing import Any
 from pyboinc import bundle, codec
 from pyboinc.classes import Classes
 from pyboinc.config.limits import checked
-from pyboinc.errors import ReplayMismatch
+from pyboinc.errors import RejectedResult, ReplayMismatch
 from pyboinc.jobdir import JobDirectory
 from pyboinc.records import SpooledCall
 
@@ -95,7 +95,7 @@ class Calls:
         elif recorded.limits != limits:
             difference = f"its limits were {recorded.limits} then, and are {limits} now"
         elif not self._same_input(self._directory.spool.data(recorded), data):
-            difference = "its input has another value now"
+            difference = self._where(self._directory.spool.data(recorded), data)
         else:
             return
         raise ReplayMismatch(
@@ -103,6 +103,16 @@ class Calls:
             "master must make the same calls again: seed random numbers, do not read the clock "
             "or the order of a set in handle_result. Mend that, or start anew with --fresh"
         )
+
+    def _where(self, recorded: bytes, now: bytes) -> str:
+        """Say which part of an input has another value now."""
+        from pyboinc.differences import difference
+
+        try:
+            found = difference(self.decode(recorded), self.decode(now), "input")
+        except RejectedResult:  # the classes are others now
+            found = None
+        return f"its input has another value now{(found and f': {found}') or ''}"
 
     def _same_input(self, recorded: bytes, now: bytes) -> bool:
         return recorded == now or self.classes.attempt(

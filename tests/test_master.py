@@ -575,7 +575,9 @@ def test_a_replay_that_makes_another_call(project: Project, directory: Path) -> 
         return begins
 
     begins = "call 1 differs from the recorded one: "
-    assert others("app_slave.py", 8) == f"{begins}its input has another value now"
+    assert others("app_slave.py", 8) == (
+        f"{begins}its input has another value now: input was 7 then, and is 8 now"
+    )
     assert others("other_slave.py", 7) == (
         f"{begins}it called app_slave.py then, and other_slave.py now"
     )
