@@ -806,7 +806,6 @@ SETTINGS = {
     "backend by environment": ([], {"PYBOINC_BACKEND": "lokal"}, ["'lokal'"]),
     "boinc": (["--backend", "boinc"], {}, ["not supported by this version yet", "--backend local"]),
     "a project": ([], {"PYBOINC_DIR": "."}, ["not supported by this version yet"]),
-    "simulated": (["--backend", "simulated"], {}, ["not supported by this version yet"]),
     "fault": (["--fault", "crsh=0.1"], {}, ["there is no fault 'crsh'", "crash"]),
     "probability": (["--fault", "crash=1.5"], {}, ["1.5", "from 0 to 1"]),
     "no number": (["--fault", "crash=often"], {}, ["'often'", "from 0 to 1"]),
@@ -822,6 +821,13 @@ def test_a_setting_that_can_not_be(place: Place, what: str) -> None:
     flags, environ, told = SETTINGS[what]
     stops(place.run(*flags, environ=environ), 2, *told)
     assert not (place / ".pyboinc").exists()
+
+
+def test_the_simulated_backend_alone(place: Place) -> None:
+    """Bad input: the backend simulated is one end of a command, which is named."""
+    stops(place.run("--backend", "simulated"), 2, "run: pyboinc simulate app_master.py")
+    lost = place.run("--backend", "simulated", environ={"PYBOINC_SIMULATION": "99"})
+    stops(lost, 3, "the socket to pyboinc simulate is closed")
 
 
 def test_another_backend_on_resume(half_done: Place) -> None:

@@ -18,13 +18,17 @@ PARTS = {
         "mishaps",
         "opening",
         "outcomes",
+        "program",
         "progress",
         "report",
     ],
+    "trial": ["trial"],
     "live": ["live", "pace"],
     "local": ["backends.local", "backends.local.*"],
+    "simulated": ["backends.simulated", "backends.simulated.*"],
     "backends": ["backends"],
     "project": ["project", "project.*"],
+    "campaign": ["simulator.campaign", "simulator.campaign.*"],
     "simulator": ["simulator", "simulator.*"],
     "jobdir": [
         "jobdir",
@@ -38,7 +42,7 @@ PARTS = {
         "disk",
         "stderr",
     ],
-    "bundle": ["bundle", "discovery", "classes"],
+    "bundle": ["bundle", "discovery", "classes", "differences"],
     "config": ["config", "config.*"],
     "faults": ["faults", "faults.*", "spelling"],
     "slave": ["slave", "slave_*", "boinc_api"],
@@ -49,13 +53,16 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "master live local simulator backends project jobdir bundle config faults slave codec"
-    " errors names",
+    "cli": "master live local campaign simulator backends project jobdir bundle config faults slave"
+    " codec errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
+    "trial": "master simulated jobdir config errors names",
     "live": "backends config errors names",
     "local": "backends project jobdir bundle config faults slave codec errors names",
+    "simulated": "local backends project jobdir bundle config faults slave codec errors names",
     "backends": "jobdir bundle codec config errors names",
     "project": "errors",
+    "campaign": "simulated local simulator master project bundle config faults errors names",
     "simulator": "project faults errors",
     "jobdir": "codec config errors names",
     "bundle": "codec config faults errors names",
@@ -77,10 +84,11 @@ THIRD_PARTY = {
     "codec": {"numpy"},
     "local": {"numpy"},
     "simulator": {"numpy", "simpy"},
+    "campaign": {"numpy", "simpy"},
 }
 """Which part may import what from a package index."""
 
-AT_START = {"cli", "live", "simulator"}
+AT_START = {"cli", "live", "simulator", "campaign"}
 """The parts that may do so at their start; the others only when it is used."""
 
 OURS = ("pyboinc", "simulator")
@@ -94,15 +102,16 @@ each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: modu
 
 
 def parts_of(name: str) -> list[str]:
+    """The parts whose patterns fit; of a package in a package, the inner one alone."""
     short = name.removeprefix("pyboinc").removeprefix(".")
-    return [
-        part
+    fitting = [
+        (len(pattern.rstrip("*")), part)
         for part, patterns in PARTS.items()
-        if any(
-            short.startswith(pattern[:-1]) if pattern.endswith("*") else short == pattern
-            for pattern in patterns
-        )
+        for pattern in patterns
+        if (short.startswith(pattern[:-1]) if pattern.endswith("*") else short == pattern)
     ]
+    longest = max((length for length, _ in fitting), default=0)
+    return [part for length, part in fitting if length == longest]
 
 
 def own_imports(module: Module) -> Iterator[tuple[str, int]]:

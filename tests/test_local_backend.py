@@ -317,7 +317,7 @@ def test_how_slaves_are_started(make: Make, monkeypatch: pytest.MonkeyPatch) -> 
         ("linux", "spawn", "spawn"),
     ):
         monkeypatch.setattr(sys, "platform", platform)
-        assert local._choose_isolation(wanted) == chosen
+        assert local.choose_isolation(wanted) == chosen
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ConfigurationError, match="does not run on Windows yet"):
         LocalBackend(project.directory, project.settings)

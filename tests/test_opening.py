@@ -358,8 +358,7 @@ def test_a_backend_of_a_third_party(
 
 def test_backends_that_are_not_there_yet() -> None:
     """Backends: those that are announced say that they are not supported by this version."""
-    for name in ("boinc", "simulated"):
-        with pytest.raises(ConfigurationError, match="not supported by this version yet; use --ba"):
-            find_backend(name)
+    with pytest.raises(ConfigurationError, match="not supported by this version yet; use --ba"):
+        find_backend("boinc")
     with pytest.raises(ConfigurationError, match=r"there is no backend 'xyz' \(there is: local"):
         find_backend("xyz")

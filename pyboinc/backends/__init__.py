@@ -262,11 +262,17 @@ def _local(directory: JobDirectory, settings: Settings) -> Backend:
     return LocalBackend(directory, settings)
 
 
-_BUILT_IN: dict[str, Callable[[JobDirectory, Settings], Backend]] = {"local": _local}
-_ANNOUNCED = {
-    "boinc": "a real BOINC project is not supported by this version yet",
-    "simulated": "simulated volunteers are not supported by this version yet",
+def _simulated(directory: JobDirectory, settings: Settings) -> Backend:
+    from pyboinc.backends.simulated import SimulatedBackend
+
+    return SimulatedBackend(directory, settings)
+
+
+_BUILT_IN: dict[str, Callable[[JobDirectory, Settings], Backend]] = {
+    "local": _local,
+    "simulated": _simulated,
 }
+_ANNOUNCED = {"boinc": "a real BOINC project is not supported by this version yet"}
 
 
 def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:

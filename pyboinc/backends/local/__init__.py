@@ -38,7 +38,7 @@ class LocalBackend:
     def __init__(self, directory: JobDirectory, settings: Settings) -> None:
         self._directory = directory
         self._settings = settings
-        self._isolation = _choose_isolation(settings.isolation)
+        self._isolation = choose_isolation(settings.isolation)
         self._database = directory.state / "local" / "project.sqlite"
         self._batches: dict[str, int] = {}
         self._archives: dict[str, str] = {}
@@ -280,7 +280,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, path]))}
 
 
-def _choose_isolation(wanted: str) -> Any:
+def choose_isolation(wanted: str) -> Any:
     """Return "fork" or "spawn" for this computer; raises :class:`ConfigurationError`."""
     if sys.platform == "win32":
         raise ConfigurationError(

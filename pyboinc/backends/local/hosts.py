@@ -48,6 +48,15 @@ class Plan:
     suspend: bool = False
 
 
+def check_quorum(quorum: int, hosts: int) -> None:
+    """Raise :class:`ConfigurationError` if a quorum needs more hosts than there are."""
+    if quorum > hosts:
+        raise ConfigurationError(
+            f"a quorum of {quorum} needs as many hosts, and there are {hosts}; "
+            f"give --hosts {quorum} or more"
+        )
+
+
 class Hosts:
     """A population of equal hosts, named host-1, host-2 and so on."""
 
@@ -59,11 +68,7 @@ class Hosts:
 
     def check_quorum(self, quorum: int) -> None:
         """Raise :class:`ConfigurationError` if there are not that many hosts."""
-        if quorum > self._number:
-            raise ConfigurationError(
-                f"a quorum of {quorum} needs as many hosts, and there are {self._number}; "
-                f"give --hosts {quorum} or more"
-            )
+        check_quorum(quorum, self._number)
 
     def plan(self, sequence: int, instance: int, taken: Iterable[str | None]) -> Plan:
         """Draw the host (one that is not among *taken*, if possible) and the faults."""

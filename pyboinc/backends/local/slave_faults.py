@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyboinc.slave_program import Program
 
-_MESSAGE = "injected error (the emulator told this instance to fail; the program is not at fault)"
+MESSAGE = "injected error (the emulator told this instance to fail; the program is not at fault)"
 _STEPS = 1_000_003
 """In how many ways one number is made wrong, before the ways repeat."""
 
@@ -43,7 +43,7 @@ def run(program: Program, fault: str, salt: int) -> int:
     instance.received = lambda: act(salt)
     status = slave_runner.run(program)
     if status == 0 and fault == "error":
-        sys.stderr.write(f"RuntimeError: {_MESSAGE}\n")
+        sys.stderr.write(f"RuntimeError: {MESSAGE}\n")
         sys.stderr.flush()
         return 1
     if status == 0:
@@ -58,7 +58,7 @@ def crash(salt: int) -> None:
 
 def error(salt: int) -> NoReturn:
     """Raise what the slave shows as its own error."""
-    raise RuntimeError(_MESSAGE)
+    raise RuntimeError(MESSAGE)
 
 
 def hang(salt: int) -> NoReturn:

@@ -1,0 +1,293 @@
+"""A user's master program in virtual time: once without faults, and then with all of them.
+
+A :class:`Campaign` is one program.  :meth:`Campaign.calm` runs it without faults, crashes and
+volunteers; :meth:`Campaign.run` against volunteers, with faults drawn from a seed and a master
+that is killed where it is told, and started again.  What both print must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyboinc.backends.local.workers import Isolation
+from pyboinc.backends.simulated.fates import Fate, Job
+from pyboinc.backends.simulated.masters import Master, Point, Program
+from pyboinc.backends.simulated.project import Project, World
+from pyboinc.backends.simulated.slaves import Slaves
+from pyboinc.errors import ConfigurationError
+from pyboinc.faults import FaultPlan, Kind, format_faults
+from pyboinc.faults.draws import uniforms
+from simulator.campaign.calm import Calm
+from simulator.campaign.crashes import Step, down
+
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where there is one: nothing here is to survive a power cut."""
+
+MOST_KILLS = 1_000
+"""How often a master may be killed by its own faults."""
+
+KILLED = -9
+"""The exit code of a process that SIGKILL ended."""
+
+LONGEST_PAUSE = 3600.0
+"""Seconds between an outcome and the master's next look, at most."""
+
+Fates = Callable[[int, int, Any], Fate]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the program: the slave, the limits given with it, and the encoded input."""
+
+    slave: str
+    limits: Mapping[str, Any]
+    input: bytes
+
+
+@dataclass(frozen=True)
+class Life:
+    """One process of the master: its exit code, or minus a signal's number, and what it said.
+
+    ``point`` says before which step it was killed; ``steps`` which ones it took, if it was not.
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+    point: str = ""
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program's whole life: its processes, of which the last came to an end of its own.
+
+    ``time`` is in seconds of virtual time; ``calls`` has each job's slave, limits and input, and
+    ``changed_call`` tells of the first that is another than in the fault-free run; ``asked``
+    says whether the master ever spoke to the project.
+    """
+
+    seed: int
+    lives: tuple[Life, ...]
+    time: float
+    calls: tuple[Call, ...]
+    retries: int
+    failed: int
+    asked: bool = True
+    changed_call: str = ""
+    trace: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> Life:
+        """The process that was not killed."""
+        return self.lives[-1]
+
+
+class Population(Protocol):
+    """Those who do the jobs: how many there are, and the world that they live in, for a seed."""
+
+    @property
+    def number(self) -> int:
+        """How many hosts there are."""
+
+    def world(self, seed: int, fates: Fates) -> World:
+        """Return the world that a seed makes of them."""
+
+
+class Nobody:
+    """No volunteers: the fault-free run needs none."""
+
+    number = 1_000
+    """No quorum is larger."""
+
+    def world(self, seed: int, fates: Fates) -> World:
+        """Return a world in which every instance is sent at once."""
+        return Calm(fates)
+
+
+class Campaign:
+    """One program, whose distinct jobs are run once, in however many runs they occur."""
+
+    def __init__(
+        self, program: Program, workers: int, isolation: Isolation, max_output: int
+    ) -> None:
+        self._program = program
+        self._max_output = max_output
+        self._scratch = _scratch()
+        self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
+        self._runs = 0
+        self._calls: tuple[Call, ...] = ()
+
+    def calm(self, seed: int) -> Run:
+        """Run the program without faults, crashes and volunteers."""
+        run = self.run(Nobody(), FaultPlan(seed=seed))
+        self._calls = run.calls
+        return run
+
+    def run(self, volunteers: Population, faults: FaultPlan, points: Sequence[Point] = ()) -> Run:
+        """Run the program against *volunteers*, killing the master once at each of *points*."""
+        self._runs += 1
+        place = self._scratch / f"run-{os.getpid()}-{self._runs}"
+        place.mkdir()
+        directory = self._program.copy_to(place / self._program.path.parent.name)
+        project = Project(
+            self._slaves,
+            faults,
+            lambda fates: volunteers.world(faults.seed, fates),
+            volunteers.number,
+            self._max_output,
+            _Pauses(faults.seed),
+        )
+        try:
+            with _without_its_modules(directory):
+                lives = self._lives(project, directory, faults, points)
+                if project.refusal is not None:
+                    raise project.refusal
+                calls = tuple(map(_call, project.jobs))
+                changed = _changed_call(project, self._calls, calls)
+            return Run(
+                faults.seed,
+                tuple(lives),
+                project.world.now,
+                calls,
+                project.retries,
+                project.failed,
+                project.heard,
+                changed,
+                tuple(project.trace),
+            )
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _lives(
+        self, project: Project, directory: Path, faults: FaultPlan, points: Sequence[Point]
+    ) -> list[Life]:
+        """Start the master until it ends by itself; time passes while it is down."""
+        lives: list[Life] = []
+        while not lives or _is_to_go_on(lives[-1], faults):
+            if lives:
+                project.pass_time(down(faults.seed, len(lives) - 1))
+            if len(lives) > len(points) + MOST_KILLS:
+                raise ConfigurationError(
+                    f"the master was killed {len(lives)} times and has not come to an end; give "
+                    "master_killed a lower probability"
+                )
+            point = points[len(lives)] if len(lives) < len(points) else None
+            lives.append(self._life(project, directory, faults, point, len(lives)))
+        return lives
+
+    def _life(
+        self, project: Project, directory: Path, faults: FaultPlan, point: Point | None, number: int
+    ) -> Life:
+        project.note("master started")
+        master = Master(
+            self._program,
+            directory,
+            directory.parent,
+            _flags(faults),
+            point,
+            (faults.seed, number),
+        )
+        try:
+            said = project.serve(master.link) or ["", ()]
+            code, stdout, stderr = master.end()
+        except BaseException:
+            master.kill()
+            raise
+        ending = f"killed before {said[1]}" if said[0] == "killed" else f"ended: {code}"
+        project.note(f"master {ending}")
+        if said[0] == "killed":
+            return Life(code, stdout, stderr, point=said[1])
+        steps = tuple((step, about, times) for step, about, times in said[1])
+        return Life(code, stdout, stderr, steps=steps)
+
+    def leave(self) -> None:
+        """Be of use in a fork of the process that made this."""
+        self._slaves.leave()
+
+    def close(self) -> None:
+        """Stop the slaves and remove all that was written."""
+        self._slaves.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _Pauses:
+    """How long the master takes to look again: not at all, or for up to an hour (s)."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._count = 0
+
+    def __call__(self) -> float:
+        self._count += 1
+        u = uniforms(self._seed, "pause", self._count)
+        return 0.0 if u[0] < 0.5 else LONGEST_PAUSE * u[1] ** 3
+
+
+def _is_to_go_on(life: Life, faults: FaultPlan) -> bool:
+    """Whether the master was killed by us, or killed itself as it was asked to."""
+    return life.code == KILLED and (bool(life.point) or Kind.MASTER_KILLED in faults.kinds)
+
+
+def _flags(faults: FaultPlan) -> list[str]:
+    """Return what the master is told; what its hosts do is no business of its own."""
+    own: dict[Kind, float] = {
+        kind: p for kind, p in faults.probabilities.items() if kind is Kind.MASTER_KILLED
+    }
+    return [
+        "--backend=simulated",
+        f"--seed={faults.seed}",
+        "--failure-rate=0",
+        f"--fault={format_faults(own)}",
+    ]
+
+
+def _call(job: Job) -> Call:
+    return Call(job.call.slave, job.call.limits, job.work.input)
+
+
+def _changed_call(project: Project, then: Sequence[Call], now: Sequence[Call]) -> str:
+    """Tell of the first call that is another than in the fault-free run; nothing if none is."""
+    for number, (one, other) in enumerate(zip(then, now, strict=False)):
+        if (one.slave, one.limits) != (other.slave, other.limits):
+            what = f"it called {one.slave} {dict(one.limits) or ''} there"
+        elif one.input != other.input and (found := project.difference(one.input, other.input)):
+            what = found.replace(" then, and is ", " there, and is ").replace(" now", " here")
+        else:
+            continue
+        why = (
+            "make_calls must make the same calls in every run: does it read the clock, random "
+            "numbers or the order of a set?"
+            if number < project.first_calls
+            else "calls that handle_result makes may depend on results, not on their order"
+        )
+        return f"call {number} is another than without faults: {what}. {why}"
+    return ""
+
+
+def _scratch() -> Path:
+    """Make a directory for all that is written, in memory if TMPDIR says nothing else."""
+    where = MEMORY if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="pyboinc-simulate-", dir=where)).resolve()
+
+
+@contextmanager
+def _without_its_modules(directory: Path) -> Iterator[None]:
+    """Forget the program's modules, which had to be imported to look at its outputs."""
+    path = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and file.startswith(f"{directory}/"):
+                del sys.modules[name]
