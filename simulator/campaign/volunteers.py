@@ -72,8 +72,8 @@ class Volunteered:
             delay_bound=limits.delay_bound,
         )
         job = self._world.create(name, sequence, flops=flops, limits=allowed, priority=priority)
-        self._jobs[job.id] = job
-        return job.id
+        self._jobs[job.sequence] = job
+        return job.sequence
 
     def cancel(self, workunit: int) -> None:
         """Give a workunit up."""
@@ -86,17 +86,17 @@ class Volunteered:
     def run_until_outcome(self, until: float = math.inf) -> list[Decision]:
         """Let time pass until something was decided, or until *until*."""
         return [
-            Decision(one.job.id, one.instance, self._label(one.job, one.instance))
+            Decision(one.job.sequence, one.instance, self._label(one.job, one.instance))
             for one in self._world.run_until_outcome(until)
         ]
 
     def _label(self, job: Job, instance: int | None) -> str | None:
-        return None if instance is None else self._told[job.id, instance].label
+        return None if instance is None else self._told[job.sequence, instance].label
 
     # What happens to instances.
 
     def _fate(self, job: Job, instance: int, host: Host) -> HostFate:
-        fate = self._told[job.id, instance] = self._fates(job.sequence, instance, host.number)
+        fate = self._told[job.sequence, instance] = self._fates(job.sequence, instance, host.number)
         hold = LATE * job.limits.delay_bound if Kind.LATE in fate.kinds else 0.0
         seconds = job.flops / host.flops
         return HostFate(_ends(fate), seconds, hold, Kind.DUPLICATE in fate.kinds)
@@ -106,9 +106,9 @@ class Volunteered:
         if instance is None or what == "expire":
             return
         if what == "send":
-            self._times[job.id, instance] = [self.now]
+            self._times[job.sequence, instance] = [self.now]
         else:
-            self._times[job.id, instance].append(self.now)
+            self._times[job.sequence, instance].append(self.now)
 
     # Looking.
 
@@ -116,19 +116,18 @@ class Volunteered:
         """Return the rows of a workunit as they are now."""
         job = self._jobs[workunit]
         row = job.state.workunit.copy()
-        row.id, row.name, row.priority = job.id, job.name, job.priority
+        row.id, row.name, row.priority = job.sequence, job.name, job.priority
         return row, tuple(self._row(job, one) for one in job.state.results)
 
     def _row(self, job: Job, timeless: Result) -> Result:
         row = timeless.copy()
-        row.workunit, row.workunit_name = job.id, job.name
-        times = self._times.get((job.id, row.instance))
+        row.workunit, row.workunit_name = job.sequence, job.name
+        times = self._times.get((job.sequence, row.instance))
         if times is None:
             row.report_deadline = NEVER
             return row
-        host, fate = job.hosts[row.instance], self._told[job.id, row.instance]
-        assert host is not None
-        row.host = f"host-{host.number + 1}"
+        host, fate = job.hosts[row.instance], self._told[job.sequence, row.instance]
+        row.host = f"host-{host + 1}"
         row.sent_time = times[0]
         row.report_deadline = times[0] + job.limits.delay_bound
         row.received_time = times[1] if row.received_time is not None else None
