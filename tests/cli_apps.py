@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import starter
 from click.testing import CliRunner, Result
 
 from pyboinc.cli import main
@@ -85,23 +86,12 @@ def typed(
 ) -> subprocess.CompletedProcess[str]:
     """Type ``pyboinc WORDS`` in *cwd*, as a process."""
     command = [sys.executable, "-m", "pyboinc", *map(str, words)]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environ},
-        timeout=120,
-    )
+    return starter.run(command, cwd, {**os.environ, **environ}, stdin)
 
 
-def python(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def python(*words: object, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Type ``python WORDS`` in *cwd*, as a process."""
-    command = [sys.executable, *map(str, words)]
-    return subprocess.run(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-    )
+    return starter.run([sys.executable, *map(str, words)], cwd, {**os.environ, **environ})
 
 
 def copy_of(directory: Path, target: Path) -> Path:
@@ -113,12 +103,10 @@ def copy_of(directory: Path, target: Path) -> Path:
 
 
 @contextmanager
-def master_at_work(directory: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
+def master_at_work(directory: Path, *flags: str) -> Iterator[starter.Process]:
     """A real master whose results are a minute on their way; stopped by ^C at the end."""
     command = [sys.executable, "-m", "pyboinc", "run", "--latency", "60", *flags, "app_master.py"]
-    with subprocess.Popen(
-        command, cwd=directory, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as master:
+    with starter.start(command, directory, os.environ) as master:
         try:
             wait_for(directory / "pyboinc_checkpoint", master)
             yield master
@@ -127,7 +115,7 @@ def master_at_work(directory: Path, *flags: str) -> Iterator[subprocess.Popen[st
             master.wait(60)
 
 
-def wait_for(path: Path, master: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, master: starter.Process) -> None:
     """Return when *path* is there."""
     while not path.exists():
         assert master.poll() is None, master.communicate()[1]

@@ -16,6 +16,7 @@ import signal
 import hypothesis
 import measuring
 import pytest
+import starter
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -42,6 +43,7 @@ found = measuring.begin()
 
 def pytest_unconfigure() -> None:
     """Give coverage, if it runs, what all other processes have seen."""
+    starter.close()
     if found is not None:
         measuring.end(found)
 

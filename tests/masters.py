@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import invariants
+import starter
+from forks import HOOKS
 
 from pyboinc.jobdir import JobDirectory
-
-HOOKS = Path(__file__).parent / "crash_hook"
 
 PATIENCE = 120.0
 """Seconds after which a run counts as hanging; nothing is asserted about shorter times."""
@@ -126,7 +126,7 @@ class Place:
         *flags: str,
         environ: Mapping[str, str] | None = None,
         command: Sequence[str] = PROGRAM,
-    ) -> subprocess.Popen[str]:
+    ) -> starter.Process:
         """Start the program, or another command, in a process group of its own."""
         path = os.pathsep.join(filter(None, [str(HOOKS), os.environ.get("PYTHONPATH")]))
         ours = {
@@ -134,24 +134,16 @@ class Place:
             for name, value in os.environ.items()
             if self.measured or not name.startswith("COVERAGE_")
         }
-        return subprocess.Popen(
-            [*command, *flags],
-            cwd=self.path,
-            env={
-                **ours,
-                "PYTHONPATH": path,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                # Tests copy what was made ready once; those of copies take this back.
-                "PYBOINC_ACCEPT_COPY": "1",
-                "PYBOINC_TEST_DIRECTORY": str(self.path),
-                **(environ or {}),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-        )
+        environment = {
+            **ours,
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Tests copy what was made ready once; those of copies take this back.
+            "PYBOINC_ACCEPT_COPY": "1",
+            "PYBOINC_TEST_DIRECTORY": str(self.path),
+            **(environ or {}),
+        }
+        return starter.start([*command, *flags], self.path, environment)
 
     def run(
         self,
@@ -267,7 +259,7 @@ class Place:
         invariants.check_at_rest(self)
 
 
-def finish(process: subprocess.Popen[str]) -> Run:
+def finish(process: starter.Process) -> Run:
     """Wait for the end of a program; kill its process group and fail if it hangs."""
     try:
         stdout, stderr = process.communicate(timeout=PATIENCE)

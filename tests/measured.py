@@ -48,6 +48,11 @@ class Measured:
         self._files: dict[str, Any] = {}
         self._tracers: list[Any] = []
 
+    def begin_anew(self) -> None:
+        """Leave out what has run so far: a forked process is to be one that was started."""
+        self._branches.clear()
+        atexit.register(self.stop)
+
     def start(self) -> None:
         """Trace this thread from here on."""
         tracer = self._tracer()

@@ -80,6 +80,9 @@ def test_each_commented_setting_can_be_switched_on(setting: object, tmp_path: Pa
 
 # run
 
+WHOLE = {"PYTHONVERBOSE": ""}
+"""With a variable for Python itself the tests start an interpreter, and fork none."""
+
 PROBE = """\
 import __main__, sys
 print(sys.argv)
@@ -100,7 +103,7 @@ def test_a_program_finds_the_world_as_under_python(where: str, tmp_path: Path) -
     cwd = (app / where).resolve()
     program = os.path.relpath(app / "app_master.py", cwd)
     words = [program, "--own", "flag", "-x"]
-    expected = python(*words, cwd=cwd)
+    expected = python(*words, cwd=cwd, **WHOLE)
     found = typed("run", *words, cwd=cwd)
     assert expected.returncode == 0
     assert (found.returncode, found.stdout, found.stderr) == (0, expected.stdout, "")
@@ -110,7 +113,7 @@ def test_a_program_by_way_of_a_link_finds_the_files_beside_the_real_one(tmp_path
     """run: sys.path[0] is where the link leads to, as under python."""
     make_app(tmp_path / "app", master=PROBE)
     (tmp_path / "link.py").symlink_to("app/app_master.py")
-    expected = python("link.py", cwd=tmp_path)
+    expected = python("link.py", cwd=tmp_path, **WHOLE)
     found = typed("run", "link.py", cwd=tmp_path)
     assert expected.returncode == 0
     assert found.stdout == expected.stdout
@@ -132,7 +135,7 @@ def test_a_program_by_way_of_a_link_finds_the_files_beside_the_real_one(tmp_path
 def test_a_program_ends_as_under_python(ending: str, tmp_path: Path) -> None:
     """run: exit code, standard output and traceback are python's, with no frame of ours."""
     (tmp_path / "own.py").write_text(f"import os, sys, pyboinc\nprint('began')\n{ending}\n")
-    expected = python("own.py", cwd=tmp_path)
+    expected = python("own.py", cwd=tmp_path, **WHOLE)
     found = typed("run", "own.py", cwd=tmp_path)
     # A shell shows 130 for a death by SIGINT, which is how python itself ends.
     code = 130 if expected.returncode == -signal.SIGINT else expected.returncode
