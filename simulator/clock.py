@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sized
 from heapq import heappop, heappush
 from math import inf
@@ -45,8 +46,18 @@ class Clock(simpy.Environment):
     def run_on(self, time: float, enough: Sized = ()) -> None:
         """Let everything happen that is due until *time*, or until *enough* is not empty.
 
-        As ``step()``, without the callbacks of alarms being taken off and put on again.
+        As ``step()``, without the callbacks of alarms being taken off and put on again.  While
+        time passes no circles of objects are made, so nobody looks for them.
         """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self._run_on(time, enough)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _run_on(self, time: float, enough: Sized) -> None:
         queue = self._queue
         while queue and queue[0][0] <= time and not enough:
             self._now, _, _, event = heappop(queue)

@@ -160,34 +160,45 @@ class Host:
         fraction = uptime / elapsed if uptime < elapsed else 1.0
         if fraction < 0.1:
             fraction = 0.1  # as sched/sched_send.cpp has it
-        low = client.buffer_min * self.cores * fraction
-        backlog = self._queued + self._finishes - len(running) * uptime
+        busy, cores = len(running), self.cores
+        low = client.buffer_min * cores * fraction
+        backlog = self._queued + self._finishes - busy * uptime if busy or self._queue else 0.0
         wants = backlog < low + _SOON and now >= self._request_at
         if wants or now >= self._report_due:
             self._contact(now, wants, backlog, fraction)
-        if self._queue and len(running) < self.cores:
+        if self._queue and busy < cores:
             self._start(now, uptime)
+            busy = len(running)
         # What is due next?
         time = self._report_due
-        if running:
+        if busy:
             finish = running[-1].finish
             ends = finish - availability.offset
             if ends > availability.end:
                 ends = availability.when(finish)
             if ends < time:
                 time = ends
-        if self._queue and len(running) < self.cores and self._queue[0].ready < time:
+        if self._queue and busy < cores and self._queue[0].ready < time:
             time = self._queue[0].ready
-        backlog = self._queued + self._finishes - len(running) * uptime
-        if backlog < low + _SOON:
-            if self._request_at < time:
+        if not low:  # it asks when it has nothing to do, which is when the last task is finished
+            if not busy and not self._queue and self._request_at < time:
                 time = self._request_at
-        elif running:
-            falls = uptime + (backlog - low) / len(running)
-            if falls < running[-1].finish:
-                time = min(time, availability.when(falls))
+        else:
+            time = self._or_low(time, uptime, low)
         if time < inf:
             clock.set(self._alarm, time if time < self.leaves else self.leaves)
+
+    def _or_low(self, time: float, uptime: float, low: float) -> float:
+        """*time*, or that at which the buffer is low and a request may be made, if earlier."""
+        running = self._running
+        backlog = self._queued + self._finishes - len(running) * uptime
+        if backlog < low + _SOON:
+            return min(time, self._request_at)
+        if running:
+            falls = uptime + (backlog - low) / len(running)
+            if falls < running[-1].finish:
+                return min(time, self.availability.when(falls))
+        return time
 
     def _set(self, time: float) -> None:
         if time > self.leaves:
@@ -289,17 +300,28 @@ class Host:
         self._request_at = now + max(delay * (0.5 + drawn), world.server.policies.retry_delay)
 
     def _start(self, now: float, uptime: float) -> None:
-        """Start what has been downloaded, on the processors that are idle."""
-        running, queue = self._running, self._queue
+        """Start what has been downloaded, on the processors that are idle.
+
+        What will have been while the computer is still on is begun in advance: it is the
+        next one in any case.
+        """
+        running, queue, availability = self._running, self._queue, self.availability
         assert queue is not None
-        while queue and len(running) < self.cores and queue[0].ready <= now + _AT_ONCE:
-            task = queue.popleft()
+        while queue and len(running) < self.cores:
+            task = queue[0]
+            ready = task.ready
+            if ready > now:
+                if ready >= availability.end:
+                    return
+                task.finish = ready + availability.offset + task.seconds
+            else:
+                task.finish = uptime + task.seconds
+            queue.popleft()
             self._queued = self._queued - task.seconds if queue else 0.0
-            task.finish = uptime + task.seconds
             self._finishes += task.finish
             running.append(task)
-        if len(running) > 1:
-            running.sort(key=_finish, reverse=True)
+            if len(running) > 1:
+                running.sort(key=_finish, reverse=True)
 
 
 _finish = attrgetter("finish")

@@ -63,6 +63,8 @@ class Server:
         self._request_cost = policies.request_cost * slower
         self._dispatch_cost = policies.dispatch_cost * slower
         self._births: dict[Limits, Step] = {}
+        self._once, self._check = policies.one_result_per_host, policies.deadline_check
+        self._adaptive = policies.adaptive_target > 1
 
     # Workunits and what becomes of them.
 
@@ -169,7 +171,10 @@ class Server:
             measures.flops_errors += task.seconds * host.flops
             host.quota = trust.after_error(host.quota)
             host.consecutive_valid = 0
-        self.take(job, step)
+        if step.brings or step.state.work:
+            self.take(job, step)
+        else:
+            job.state = step.state
 
     def is_unneeded(self, task: Task) -> bool:
         """Whether a client that has not started *task* is told to abort it.
@@ -211,12 +216,12 @@ class Server:
         is on.
         """
         now, feeder = self._clock._now, self.feeder
-        room = self._room(host, now, jobs)
+        room = self._room(host, now)
+        if jobs < room:
+            room = jobs
         if room > 0 and not feeder.sleeps_from < now < feeder.sleeps_until:
             feeder.feed(now)
-        policies, slots = self.policies, feeder.slots
-        once, check = policies.one_result_per_host, policies.deadline_check
-        speed, number = host.flops, host.number
+        slots, speed, number = feeder.slots, host.flops, host.number
         tasks: list[Task] = []
         passed_over: list[tuple[Job, int]] = []
         while slots and room > 0 and seconds > 0.0:
@@ -225,26 +230,32 @@ class Server:
                 feeder.unsent -= 1
                 continue
             lasts = job.flops / speed
-            if (once and number in job.hosts and not self._all_had(job)) or (
-                check
-                and backlog > 0.0
+            if (number in job.hosts and self._once and not self._all_had(job)) or (
+                backlog > 0.0
+                and self._check
                 and backlog / host.cores + lasts > job.limits.delay_bound * fraction
             ):
                 passed_over.append(entry)
                 continue
+            if self._adaptive and job.state.workunit.target_nresults == 1:
+                self._look_at_trust(host, job)
             tasks.append(self._send(host, job, instance, now, lasts))
             backlog += lasts
             seconds -= lasts / fraction
             room -= 1
         if passed_over:
             slots.extendleft(reversed(passed_over))
+        if tasks:
+            sent = len(tasks)
+            feeder.unsent -= sent
+            host.today += sent
+            host.got_work = now
+            self._measures.sent += sent
         return tasks
 
-    def _room(self, host: Host, now: float, jobs: int) -> int:
+    def _room(self, host: Host, now: float) -> int:
         """How many jobs a host may get by the limits for it."""
         policies = self.policies
-        if policies.min_sendwork_interval and now - host.got_work < policies.min_sendwork_interval:
-            return 0
         room = policies.max_wus_to_send * host.cores
         if policies.daily_result_quota:
             day = int(now / DAY)
@@ -253,7 +264,9 @@ class Server:
             left = host.quota * host.cores - host.today
             if left < room:
                 room = left
-        return jobs if jobs < room else room
+        if policies.min_sendwork_interval and now - host.got_work < policies.min_sendwork_interval:
+            room = 0
+        return room
 
     def _all_had(self, job: Job) -> bool:
         """Whether every host there is has had an instance of this workunit."""
@@ -261,9 +274,6 @@ class Server:
         return len(job.hosts) > crowd and len(set(job.hosts)) > crowd
 
     def _send(self, host: Host, job: Job, instance: int, now: float, lasts: float) -> Task:
-        self.feeder.unsent -= 1
-        if self.policies.adaptive_target > 1 and job.state.workunit.target_nresults == 1:
-            self._look_at_trust(host, job)
         state, code = job.state, instance * KINDS  # Happens.SEND is 0
         job.state = (state.steps.get(code) or self.lives.step(state, code)).state
         job.hosts[instance] = host.number
@@ -275,9 +285,6 @@ class Server:
         if deadlines is None:
             deadlines = self._deadlines[bound] = Deadlines(self._clock, self._miss)
         deadlines.add(task)
-        host.today += 1
-        host.got_work = now
-        self._measures.sent += 1
         return task
 
     def _look_at_trust(self, host: Host, job: Job) -> None:

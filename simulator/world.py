@@ -14,6 +14,7 @@ The same population, policies, seed and workunits give the same events, to the l
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from math import inf
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ class World:
         self.data = DataServer(policies.server.bandwidth)
         self.outcomes: list[Outcome] = []
         """What was assimilated since somebody took it from here."""
+        self._records = True
         self.server = Server(self.clock, policies.server, self.measures, seed, self._assimilated)
         columns = (getattr(population, name).tolist() for name in _OF_HOSTS)
         self.hosts = [Host(self, *one) for one in enumerate(zip(*columns, strict=True))]
@@ -100,6 +102,13 @@ class World:
     ) -> Job:
         """Make a workunit whose instances take *flops* FLOP each."""
         return self.server.create(name, sequence, flops, limits, priority)
+
+    def endless(self, *, flops: float, limits: Limits) -> None:
+        """There is always another workunit like this; what becomes of each is only counted."""
+        numbers = count()
+        self._records = False
+        server = self.server
+        server.feeder.source = lambda: server.take_from_stock(next(numbers), flops, limits)
 
     def cancel(self, job: Job) -> None:
         """Cancel a workunit: nothing more is sent, and its owner is told."""
@@ -136,4 +145,5 @@ class World:
         return counts.sent, counts.successes, counts.errors, counts.no_replies, counts.ignored
 
     def _assimilated(self, job: Job, assimilated: Assimilation) -> None:
-        self.outcomes.append(Outcome(job, *assimilated, self.now))
+        if self._records:
+            self.outcomes.append(Outcome(job, *assimilated, self.now))
