@@ -181,6 +181,19 @@ def test_what_stops_the_parent_stops_its_processes() -> None:
     assert multiprocessing.active_children() == []
 
 
+def test_a_process_that_is_killed_is_told() -> None:
+    """Many runs: if a process is killed (for want of memory) the command says so and ends."""
+    plan = Plan(("seti-2016-all:300",), jobs=5_000, quorum=2)
+
+    def kill_one(*_: object) -> None:
+        for child in multiprocessing.active_children()[:1]:
+            child.kill()
+
+    with pytest.raises(ConfigurationError, match="was killed, perhaps for want of memory"):
+        simulate_all([Task(plan, seed) for seed in range(3)], 2, kill_one)
+    assert multiprocessing.active_children() == []
+
+
 # ---------------------------------------------------------------- seeds
 
 

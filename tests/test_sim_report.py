@@ -243,6 +243,13 @@ def test_a_page_is_written(tmp_path: Path) -> None:
     assert "<h2>Some hosts</h2>" in file.read_text("utf-8")
 
 
+def test_a_page_that_can_not_be_written_is_told() -> None:
+    """Bad input: a full disk is an error with the file's name, not a traceback."""
+    result = simulate_with("--jobs", 3, "--hosts", 5, "--seeds", 1, "--report", "/dev/full")
+    assert result.exit_code == 2
+    assert "--report /dev/full can not be written: No space left" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
