@@ -1,16 +1,20 @@
 """A master on trial: the process in which ``pyboinc simulate`` runs a user's program.
 
-    python -m pyboinc.trial OPTIONS
+    python -m pyboinc.trial SOCKET PRELOAD ADDED
 
-OPTIONS is JSON: the program, its arguments, PyBOINC's flags for it, and the point at which it is
-to be killed.  A point is a step of the protocol (docs/protocol.md), or a call of
+It imports PRELOAD and waits.  For each order that comes through SOCKET it forks: JSON with the
+program, its directory and arguments, PyBOINC's flags for it, and the point at which it is to be
+killed; and three descriptors, stdout, stderr, and the link to the project.  It answers with the
+fork's process number, then with its exit code.  ADDED are variables that masters do not see.
+
+  A point is a step of the protocol (docs/protocol.md), or a call of
 ``pyboinc_call``, which is a step here, too.  A program that never comes to its point is
 killed at its very end.  The steps that it took are told to the command.
 """
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 import re
 import signal
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from pyboinc import config, disk
+from pyboinc.backends.local import processes
 from pyboinc.backends.simulated.link import SOCKET, Link
 from pyboinc.calls import Calls
 from pyboinc.errors import ConfigurationError, PyboincError
@@ -83,10 +88,9 @@ def _count_calls() -> None:
     Calls.call = counted  # type: ignore[method-assign, assignment]  # for this process alone
 
 
-def main(options: dict[str, Any]) -> None:
+def run_program(options: dict[str, Any], link: Link) -> None:
     """Run the program as *options* say, and tell the command what it did."""
     config.flags_of_run[:] = options["flags"]
-    link = Link(os.dup(int(os.environ[SOCKET])))
     steps = disk.before_step = Steps(Path.cwd(), options["point"], link)
     _count_calls()
     try:
@@ -97,9 +101,59 @@ def main(options: dict[str, Any]) -> None:
         link.say(["ended", [[*step, number] for step, number in steps.counts.items()]])
 
 
+def serve(orders: Link, preload: list[str], added: list[str]) -> tuple[dict[str, Any], Link] | None:
+    """Start masters as they are ordered; returns what to do in each of them, here None at the end.
+
+    The first answer is how many threads this process has.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the master and for the command
+    for name in ("pyboinc.master", "pyboinc.backends.simulated", *preload):
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001  # the program shows what is wrong
+            pass
+    orders.say(processes.threads())
+    while True:
+        options, descriptors = orders.hear_with(3)
+        if options is None:
+            return None
+        process = os.fork()
+        if not process:
+            orders.close()
+            return options, _become(options, descriptors, added)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        orders.say(process)
+        orders.say(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+
+
+def _become(options: dict[str, Any], descriptors: list[int], added: list[str]) -> Link:
+    """Turn this fork into a master with these descriptors; return its link."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (1, 2):
+        os.dup2(descriptors[number - 1], number)
+        os.close(descriptors[number - 1])
+    os.chdir(options["directory"])
+    for name in added:
+        os.environ.pop(name, None)
+    os.environ[SOCKET] = str(descriptors[2])
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()  # as the module random does by itself
+    return Link(os.dup(descriptors[2]))
+
+
+def main(arguments: list[str]) -> None:
+    """Be a process that starts masters, or, in each of its forks, a master."""
+    number, *lists = arguments
+    preload, added = (list(filter(None, text.split(","))) for text in lists)
+    ordered = serve(Link(int(number)), preload, added)
+    if ordered is not None:
+        run_program(*ordered)
+
+
 if __name__ == "__main__":
     try:
-        main(json.loads(sys.argv[1]))
+        main(sys.argv[1:])
     except PyboincError as error:
         say(f"pyboinc: {error}")
         sys.exit(error.exit_code)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from pyboinc.backends.local.workers import Isolation
 from pyboinc.backends.simulated.fates import Fate, Job
-from pyboinc.backends.simulated.masters import Master, Point, Program
+from pyboinc.backends.simulated.masters import Masters, Point, Program
 from pyboinc.backends.simulated.project import Project, World
 from pyboinc.backends.simulated.slaves import Slaves
 from pyboinc.errors import ConfigurationError
@@ -121,15 +121,20 @@ class Campaign:
     ) -> None:
         self._program = program
         self._max_output = max_output
+        self._masters = Masters(program, isolation == "fork")
+        self._masters.boot()
         self._scratch = _scratch()
         self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
         self._runs = 0
         self._calls: tuple[Call, ...] = ()
+        self._first = 0
 
     def calm(self, seed: int) -> Run:
         """Run the program without faults, crashes and volunteers."""
+        self._first = 0
         run = self.run(Nobody(), FaultPlan(seed=seed))
         self._calls = run.calls
+        self._first = 1
         return run
 
     def run(self, volunteers: Population, faults: FaultPlan, points: Sequence[Point] = ()) -> Run:
@@ -188,14 +193,7 @@ class Campaign:
         self, project: Project, directory: Path, faults: FaultPlan, point: Point | None, number: int
     ) -> Life:
         project.note("master started")
-        master = Master(
-            self._program,
-            directory,
-            directory.parent,
-            _flags(faults),
-            point,
-            (faults.seed, number),
-        )
+        master = self._masters.start(directory, _flags(faults), point, self._first + number)
         try:
             said = project.serve(master.link) or ["", ()]
             code, stdout, stderr = master.end()
@@ -210,11 +208,15 @@ class Campaign:
         return Life(code, stdout, stderr, steps=steps)
 
     def leave(self) -> None:
-        """Be of use in a fork of the process that made this."""
-        self._slaves.leave()
+        """Be of use in a fork of the process that made this; closed there, it leaves no more."""
+        self._scratch = self._scratch / str(os.getpid())
+        self._scratch.mkdir()
+        self._slaves.leave(self._scratch)
+        self._masters.leave()
 
     def close(self) -> None:
         """Stop the slaves and remove all that was written."""
+        self._masters.close()
         self._slaves.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 

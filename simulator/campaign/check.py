@@ -120,6 +120,7 @@ class Check:
         )
         isolation = choose_isolation(settings.isolation)
         self.campaign = Campaign(program, settings.workers, isolation, settings.max_output)
+        self._in_a_fork = self.campaign.leave, self.campaign.close
 
     def calm(self) -> Run:
         """Return the fault-free run; raise if the program does not do as a master does."""
@@ -151,7 +152,7 @@ class Check:
     def verdicts(self, cases: Sequence[Case]) -> Iterator[Verdict]:
         """Do these runs, some at a time, and yield what became of each, as it comes."""
         tasks: list[Callable[[], Verdict]] = [partial(self._verdict, case) for case in cases]
-        for _, verdict in each(tasks, self._options.processes, self.campaign.leave):
+        for _, verdict in each(tasks, self._options.processes, *self._in_a_fork):
             yield verdict
 
     def _verdict(self, case: Case) -> Verdict:

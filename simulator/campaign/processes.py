@@ -17,16 +17,22 @@ T = TypeVar("T")
 
 
 def each(
-    tasks: Sequence[Callable[[], T]], processes: int, begin: Callable[[], object]
+    tasks: Sequence[Callable[[], T]],
+    processes: int,
+    begin: Callable[[], object],
+    end: Callable[[], object],
 ) -> Iterator[tuple[int, T]]:
     """Yield the number and the result of each task, as they come; an error of one is raised.
 
-    With one process they run here.  Else each fork calls *begin* first, and no fork outlives this.
+    With one process they run here.  Else each fork calls *begin* first and *end* last, and no fork
+    outlives this.
     """
     if processes <= 1 or len(tasks) <= 1:
         yield from ((number, task()) for number, task in enumerate(tasks))
         return
-    forks = [_fork(tasks, range(one, len(tasks), processes), begin) for one in range(processes)]
+    forks = [
+        _fork(tasks, range(one, len(tasks), processes), begin, end) for one in range(processes)
+    ]
     try:
         yield from _results({file: process for process, file in forks})
     finally:
@@ -59,7 +65,10 @@ def _read(file: IO[bytes], length: int) -> bytes:
 
 
 def _fork(
-    tasks: Sequence[Callable[[], T]], numbers: Sequence[int], begin: Callable[[], object]
+    tasks: Sequence[Callable[[], T]],
+    numbers: Sequence[int],
+    begin: Callable[[], object],
+    end: Callable[[], object],
 ) -> tuple[int, IO[bytes]]:
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -75,6 +84,7 @@ def _fork(
                 data = pickle.dumps((number, _attempt(tasks[number])))
                 file.write(len(data).to_bytes(8, "big") + data)
                 file.flush()
+            end()
     finally:
         os._exit(0)
 

@@ -17,7 +17,7 @@ from pyboinc.backends.local.store import Turn
 from pyboinc.backends.simulated.slaves import Ending, Slaves, Work
 from pyboinc.config.limits import Limits
 from pyboinc.faults import ACCOMPANYING, FaultPlan, Kind
-from pyboinc.faults.garbage import garbage
+from pyboinc.faults.garbage import variant
 from pyboinc.records import SpooledCall
 
 RIGHT = "right"
@@ -67,12 +67,9 @@ class Job:
 class Fates:
     """Draws what happens to instances; *loads* says whether an output would be taken."""
 
-    def __init__(
-        self, slaves: Slaves, faults: FaultPlan, max_output: int, loads: Callable[[bytes], bool]
-    ) -> None:
+    def __init__(self, slaves: Slaves, faults: FaultPlan, loads: Callable[[bytes], bool]) -> None:
         self._slaves = slaves
         self._faults = faults
-        self._max_output = max_output
         self._loads = loads
         self._errors_seen: set[str] = set()
         self.first_errors: list[str] = []
@@ -100,7 +97,10 @@ class Fates:
 
     def _by_slave(self, job: Job, instance: int, kinds: tuple[Kind, ...], turn: Turn) -> Fate:
         """Let the slave itself say how it ends, and the host what becomes of its output."""
-        ending = self._ending(job, instance, Kind.WRONG in kinds)
+        work = job.work
+        if Kind.WRONG in kinds:
+            work = replace(work, fault="wrong", salt=(job.call.sequence << 8) + instance)
+        ending = self._slaves.ending(work)
         turn.signal, turn.stderr = int(ending.signal), ending.stderr
         others = tuple(kind for kind in kinds if kind not in _OUTPUT)
         if ending.no_reply:
@@ -109,40 +109,34 @@ class Fates:
             self._notice(job, instance, ending)
             return Fate(others, ending.exit_status, None, upload_failed=ending.too_big)
         if Kind.GARBAGE in kinds:
-            return self._garbage(job, instance, kinds, ending)
+            return self._garbage(job, instance, kinds)
         if Kind.LOST_UPLOAD in kinds or ending.output is None:
             return Fate(kinds, 0, None)
-        return Fate(kinds, 0, self._label(job, ending))
+        return Fate(kinds, 0, self._label(job, work, ending))
 
-    def _ending(self, job: Job, instance: int, wrong: bool) -> Ending:
-        work = job.work
-        if wrong:
-            salt = (job.call.sequence << 8) + instance
-            work = replace(work, fault="wrong", salt=salt)
-        return self._slaves.ending(work)
-
-    def _label(self, job: Job, ending: Ending) -> str | None:
+    def _label(self, job: Job, work: Work, ending: Ending) -> str | None:
+        """Return what stands for an output of a slave; None if no validator would take it."""
+        accepted = self._slaves.accepted
+        if work.key not in accepted:
+            accepted[work.key] = self._loads(self._slaves.output(ending))
+        if not accepted[work.key]:
+            return None
+        if work is job.work:
+            return RIGHT
         data = self._slaves.output(ending)
         right = self._slaves.ending(job.work)
-        if ending is right or (right.output and data == self._slaves.output(right)):
-            return RIGHT if self._loads(data) else None
+        if right.output is not None and data == self._slaves.output(right):
+            return RIGHT  # there was nothing in it to be made wrong
         label = sha256(data).hexdigest()
         job.outputs[label] = data
-        return label if self._loads(data) else None
+        return label
 
-    def _garbage(self, job: Job, instance: int, kinds: tuple[Kind, ...], ending: Ending) -> Fate:
-        """Upload garbage in the place of the output; too much of it is refused at once."""
-        output = self._slaves.output(ending) if ending.output is not None else b""
-        sequence = job.call.sequence
-        data = garbage(self._faults.seed, sequence, instance, output, self._max_output)
-        if len(data) > self._max_output:
+    def _garbage(self, job: Job, instance: int, kinds: tuple[Kind, ...]) -> Fate:
+        """Upload what no validator takes in the place of an output; too much is refused at once."""
+        if variant(self._faults.seed, job.call.sequence, instance) == "oversized":
             others = tuple(kind for kind in kinds if kind is not Kind.GARBAGE)
             return Fate(others, 0, None, upload_failed=True)
-        if not self._loads(data):
-            return Fate(kinds, 0, None)
-        label = sha256(data).hexdigest()
-        job.outputs[label] = data
-        return Fate(kinds, 0, label)
+        return Fate(kinds, 0, None)
 
     def _notice(self, job: Job, instance: int, ending: Ending) -> None:
         """Remember the first error of each kind that was not injected, for the display."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 SOCKET = "PYBOINC_SIMULATION"
@@ -23,6 +24,21 @@ class Link:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    def say_with(self, line: str, descriptors: Sequence[int]) -> None:
+        """Send a line, and give the other end these descriptors."""
+        data = line.encode() + b"\n"
+        sent = socket.send_fds(self._socket, [data], descriptors)
+        self._socket.sendall(data[sent:])
+
+    def hear_with(self, number: int) -> tuple[Any, list[int]]:
+        """Return the next message and the descriptors that came with it; None at the end."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, 1 << 16, number)
+        except ConnectionResetError:
+            return None, []
+        self._text += data
+        return self.hear(), list(descriptors)
 
     def hear(self) -> Any:
         """Return the next message, or None if the other end has gone."""

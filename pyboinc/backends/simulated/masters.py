@@ -1,29 +1,26 @@
 """Masters of a simulation: the user's own program, started as a child process, again and again.
 
 Each runs in a copy of the user's directory, with the same environment but for PyBOINC's own
-settings, and with a hash seed of its own: a program that depends on the order of a set
-gives itself away, and the same seed of the simulation gives the same run.
+settings, and with another hash seed than the one before: a program that depends on the order of
+a set gives itself away, and the same seed of the simulation gives the same run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import pyboinc
-from pyboinc.backends.simulated.link import SOCKET, Link
-from pyboinc.config.settings import BY_VARIABLE
-from pyboinc.discovery import SKIPPED
-from pyboinc.errors import ConfigurationError
-from pyboinc.faults.draws import words
+from pyboinc.backends.simulated.link import Link
+from pyboinc.backends.simulated.starters import NUMBER, Starter
+from pyboinc.discovery import SKIPPED, Discovery
+from pyboinc.errors import BackendError, ConfigurationError, PyboincError
 
 Point = Mapping[str, Any]
 """Where a master is to be killed: before the ``number``-th step, of those that are called
@@ -37,6 +34,13 @@ class Program:
     path: Path
     arguments: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+
+    def preload(self) -> list[str]:
+        """Return the modules, not the user's own, that the program imports at its start."""
+        try:
+            return Discovery(self.path.parent, self.path.name).preload
+        except PyboincError:
+            return []  # it will say itself what is wrong
 
     def copy_to(self, place: Path) -> Path:
         """Copy the program's directory to *place*, without what a job directory holds."""
@@ -65,50 +69,93 @@ def _is_plain(path: str) -> bool:
     return os.path.isfile(path) or os.path.isdir(path)
 
 
+class Masters:
+    """Starts masters of one program; *fork* says whether processes may be kept ready for it."""
+
+    def __init__(self, program: Program, fork: bool) -> None:
+        self.program = program
+        self._fork = fork
+        self._preload = program.preload() if fork else ()
+        self._starters: dict[int, Starter] = {}
+
+    def boot(self) -> None:
+        """Let the processes boot, which takes a while."""
+        if self._fork:
+            for number in range(NUMBER):
+                self._starter(number)
+
+    def _starter(self, number: int) -> Starter:
+        if number not in self._starters:
+            self._starters[number] = Starter(number, self._preload)
+        return self._starters[number]
+
+    def start(
+        self, directory: Path, flags: Sequence[str], point: Point | None, number: int
+    ) -> Master:
+        """Start the program in *directory*; those of even and odd *number* differ in hash seed."""
+        return Master(self, self._starter(number % NUMBER), directory, flags, point)
+
+    def ended(self, starter: Starter) -> None:
+        """Take note that a master has ended."""
+        if not self._fork:
+            for number in [one for one in self._starters if self._starters[one] is starter]:
+                self._starters.pop(number).close()
+
+    def leave(self) -> None:
+        """Be of use in a fork of the process that made this."""
+        for starter in self._starters.values():
+            starter.leave()
+        self._starters.clear()
+
+    def close(self) -> None:
+        """End all processes."""
+        for starter in self._starters.values():
+            starter.close()
+        self._starters.clear()
+
+
 class Master:
-    """One process of a master program in *directory*; its output goes to files in *scratch*."""
+    """One process of a master program; its output goes to files beside its *directory*."""
 
     def __init__(
         self,
-        program: Program,
+        masters: Masters,
+        starter: Starter,
         directory: Path,
-        scratch: Path,
         flags: Sequence[str],
         point: Point | None,
-        hash_seed: tuple[int, int],
     ) -> None:
+        self._masters, self._starter = masters, starter
         names = ("stdout", "stderr")
-        self._files = [open(scratch / one, "w+b") for one in names]  # noqa: SIM115  # till the end
+        self._files = [open(directory.parent / one, "w+b") for one in names]  # noqa: SIM115  # till the end
         options = {
-            "program": program.path.name,
-            "arguments": program.arguments,
-            "flags": [*program.flags, *flags],
+            "program": masters.program.path.name,
+            "arguments": masters.program.arguments,
+            "flags": [*masters.program.flags, *flags],
             "point": point,
+            "directory": str(directory),
         }
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pyboinc.trial", json.dumps(options)],
-                cwd=directory,
-                env=_environment(theirs.fileno(), hash_seed),
-                stdin=subprocess.DEVNULL,
-                stdout=self._files[0],
-                stderr=self._files[1],
-                pass_fds=[theirs.fileno()],
-            )
+            descriptors = [*(file.fileno() for file in self._files), theirs.fileno()]
+            self._process = starter.start(options, descriptors)
         self.link = Link(ours.detach())
 
     def end(self) -> tuple[int, str, str]:
         """Wait for the end; return exit code, or minus a signal's number, stdout and stderr."""
-        code = self._process.wait()
+        code = self._starter.wait()
         self.link.close()
-        return code, *map(_content, self._files)  # type: ignore[return-value]  # two of them
+        self._masters.ended(self._starter)
+        stdout, stderr = map(_content, self._files)
+        return code, stdout, stderr
 
     def kill(self) -> None:
-        """End it now, if it has not ended."""
-        self._process.kill()
-        self._process.wait()
+        """End it now; it has not been waited for."""
+        with suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)
         self.link.close()
+        with suppress(BackendError):
+            self._starter.wait()
         for file in self._files:
             file.close()
 
@@ -117,17 +164,3 @@ def _content(file: IO[bytes]) -> str:
     with file:
         file.seek(0)
         return file.read().decode("utf-8", "replace")
-
-
-def _environment(descriptor: int, hash_seed: tuple[int, int]) -> dict[str, str]:
-    """Return the user's environment without settings of PyBOINC's, which are given as flags."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(pyboinc.__file__)))
-    path = os.environ.get("PYTHONPATH", "")
-    drawn = words(hash_seed[0], "hash seed", hash_seed[1])[0] % 2**32
-    return {
-        "PYTHONHASHSEED": str(drawn),
-        **{name: value for name, value in os.environ.items() if name not in BY_VARIABLE},
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, path])),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        SOCKET: str(descriptor),
-    }

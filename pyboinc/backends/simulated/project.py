@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -95,7 +94,7 @@ class Project:
         self._hosts = hosts
         self._max_output = max_output
         self._pause = pause
-        self._fates = Fates(slaves, faults, max_output, self._loads)
+        self._fates = Fates(slaves, faults, self._loads)
         self._directory = Path()
         self._batches: dict[str, int] = {}
         self._batch = 0
@@ -105,7 +104,6 @@ class Project:
         self._tallies: dict[int, list[int]] = {}
         self._modules: set[str] = set()
         self._classes: Classes | None = None
-        self._taken: dict[bytes, bool] = {}
         self._archives: dict[str, str] = {}
         self.world = make_world(self._fate)
 
@@ -248,15 +246,12 @@ class Project:
     def _loads(self, data: bytes) -> bool:
         """Whether the validator would take an output: it is one of the program's."""
         assert self._classes is not None
-        key = sha256(data).digest()
-        if key not in self._taken:
-            budget = codec.Budget(bytes=self._max_output)
-            try:
-                self._classes.attempt(lambda registry: codec.decode(data, registry, budget))
-                self._taken[key] = True
-            except RejectedResult:
-                self._taken[key] = False
-        return self._taken[key]
+        budget = codec.Budget(bytes=self._max_output)
+        try:
+            self._classes.attempt(lambda registry: codec.decode(data, registry, budget))
+        except RejectedResult:
+            return False
+        return True
 
     def _wait(self) -> None:
         """Let time pass until an outcome has come, and then until the master looks."""

@@ -48,11 +48,13 @@ class Work:
     fault: str | None = None
     salt: int = 0
 
-    @property
-    def key(self) -> bytes:
-        """What tells it from every other."""
-        what = f"{Path(self.archive).name} {self.slave} {self.fault} {self.salt} ".encode()
-        return sha256(what + sha256(self.input).digest()).digest()
+    key: bytes = field(init=False, repr=False)
+    """What tells it from every other."""
+
+    def __post_init__(self) -> None:
+        name = self.archive.rpartition("/")[2]
+        what = f"{name} {self.slave} {self.fault} {self.salt} ".encode()
+        object.__setattr__(self, "key", sha256(what + sha256(self.input).digest()).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Slaves:
         self._isolation: Isolation = isolation
         self._max_output = max_output
         self._endings: dict[bytes, Ending] = {}
+        self.accepted: dict[bytes, bool] = {}
+        """Which outputs a validator takes, by the key of their work."""
         self._queue: deque[Work] = deque()
         self._ordered: dict[bytes, Work] = {}
         self._running: dict[str, tuple[Work, Run, Worker]] = {}
@@ -228,13 +232,13 @@ class Slaves:
         path.write_bytes(data)
         return str(path)
 
-    def leave(self) -> None:
-        """Forget the workers in a fork of the process whose they are."""
+    def leave(self, scratch: Path) -> None:
+        """Forget the workers in a fork of the process whose they are, and work in *scratch*."""
         for worker in self._workers:
             os.close(worker.fileno())
         self._workers, self._running = [], {}
         self._queue = deque(self._ordered.values())
-        self._scratch = self._scratch / str(os.getpid())
+        self._scratch = scratch
         self._make_places()
 
     def close(self) -> None:
