@@ -56,7 +56,7 @@ BELOW = {
     "cli": "master live local campaign simulator backends project jobdir bundle config faults slave"
     " codec errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
-    "trial": "master simulated jobdir config errors names",
+    "trial": "master simulated local jobdir config errors names",
     "live": "backends config errors names",
     "local": "backends project jobdir bundle config faults slave codec errors names",
     "simulated": "local backends project jobdir bundle config faults slave codec errors names",
