@@ -282,11 +282,17 @@ def take_lock(path: Path) -> int:
 
 
 def is_at(descriptor: int, path: Path | str) -> bool:
-    """Return whether the open file is the one that lies at *path*."""
+    """Return whether the open file is the one that lies at *path*, if one does.
+
+    Raises :class:`JobDirectoryError` if that can not be seen.
+    """
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except OSError:
-        return False
+        with _explained("look at", path):
+            return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except JobDirectoryError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return False
+        raise
 
 
 def _check_system() -> None:

@@ -78,6 +78,16 @@ FOUND = {
         "close JOB/.pyboinc/local/slots/0/in",
         "EIO, ever after",
     ),
+    "a command that could not be written to the server was waited for": (
+        "master",
+        "write pipe:",
+        "EIO",
+    ),
+    "a lock that could not be looked at was taken again and again": (
+        "master",
+        "newfstatat JOB/.pyboinc/lock",
+        "EIO, ever after",
+    ),
     "a fork server that could not fork was a traceback": (
         "fork server",
         "clone",

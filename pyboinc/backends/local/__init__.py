@@ -16,6 +16,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyboinc import disk, errors
@@ -168,11 +169,16 @@ class LocalBackend:
 
     def _tell(self, command: dict[str, Any]) -> None:
         assert self._server is not None and self._server.stdin is not None
+        if self._server.stdin.closed:
+            return
         try:
             self._server.stdin.write(json.dumps(command).encode() + b"\n")
             self._server.stdin.flush()
         except OSError:
-            pass  # _listen finds that it has ended, and starts another one
+            # It has ended, or it can not be spoken to any more and ends for want of a master:
+            # _listen will find that, and start another one.
+            with suppress(OSError):
+                self._server.stdin.close()
 
     def _listen(self, timeout: float) -> None:
         assert self._server is not None and self._server.stdout is not None
