@@ -17,7 +17,7 @@ PURPLE, SKY, GREY, LIGHT = "#cc79a7", "#56b4e9", "#8a8f98", "#e3e6ea"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 
 WIDTH, HEIGHT = 760, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 26, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 88, 16, 26, 44
 
 Point = tuple[float, float]
 
@@ -62,6 +62,15 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks with their numbers, which have as many digits as tell them apart."""
+    step = values[1] - values[0] if len(values) > 1 else 1.0
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    if max(map(abs, values), default=0) >= 1e6 or (len(values) == 1 and values[0] % 1):
+        return [(value, number(value)) for value in values]
+    return [(value, f"{value:,.{digits}f}") for value in values]
+
+
 class _Frame:
     """The axes of a chart, and where a point lies in it."""
 
@@ -90,18 +99,18 @@ class _Frame:
     def axes(self) -> str:
         bottom, right = self.height - _BOTTOM, WIDTH - _RIGHT
         parts = []
-        for value in ticks(self.floor, self.ceiling, 5):
+        for value, label in _labelled(ticks(self.floor, self.ceiling, 5)):
             y = self.y(value)
             parts.append(f'<line x1="{_LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="{LIGHT}"/>')
-            parts.append(_text(_LEFT - 7, y + 4, number(value), "end"))
-        for value in ticks(self.low, self.high, 8):
-            parts.append(_text(self.x(value), bottom + 17, number(value), "middle"))
+            parts.append(_text(_LEFT - 7, y + 4, label, "end"))
+        for value, label in _labelled(ticks(self.low, self.high, 8)):
+            parts.append(_text(self.x(value), bottom + 17, label, "middle"))
         parts.append(f'<line x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}" stroke="#555"/>')
         across, up = self.labels
         parts.append(_text((_LEFT + right) / 2, self.height - 8, across, "middle", "label"))
         middle = (_TOP + bottom) / 2
         parts.append(
-            f'<text class="label" text-anchor="middle" transform="translate(14 {middle}) '
+            f'<text class="label" text-anchor="middle" transform="translate(16 {middle}) '
             f'rotate(-90)">{escape(up)}</text>'
         )
         return "".join(parts)
@@ -267,8 +276,8 @@ def timeline(rows: Sequence[tuple[str, Sequence[Span]]], days: float, title: str
                 f"<title>{escape(span.what)}</title></rect>"
             )
     bottom = height - _BOTTOM
-    for value in ticks(0, days, 8):
-        parts.append(_text(frame.x(value), bottom + 17, number(value), "middle"))
+    for value, label in _labelled(ticks(0, days, 8)):
+        parts.append(_text(frame.x(value), bottom + 17, label, "middle"))
     parts.append(_text(WIDTH / 2, height - 8, "days", "middle", "label"))
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'

@@ -190,7 +190,7 @@ def _states(run: Run) -> str:
 def _finish(summary: Summary) -> str:
     finished = [value for value in summary.values("days") if math.isfinite(value)]
     says = f"<p>{len(finished)} of {len(summary.runs)} seeds were finished in time.</p>"
-    if not finished:
+    if len(finished) < 2:  # a distribution of one value is no picture
         return says
     marks = [(f"P{p}", summary.percentile("days", p)) for p in (50, 90, 99)]
     return says + charts.steps(

@@ -78,6 +78,14 @@ def test_lives_are_those_of_the_hosts(run: Run) -> None:
             assert 0 <= work.sent <= work.over <= run.figures["days"] * 86_400
 
 
+def test_being_watched_changes_nothing(run: Run) -> None:
+    """Determinism: a run that records hosts, or tells how far it is, has the same figures."""
+    told: list[float] = []
+    plain = simulate(SMALL, 7, lambda share, events, now: told.append(share))
+    assert (plain.figures, plain.samples, plain.events) == (run.figures, run.samples, run.events)
+    assert told == sorted(told) and told[-1] == 1
+
+
 def test_long_runs_keep_few_samples() -> None:
     """Samples: a year is told by as many samples as a day, only wider apart."""
     plan = Plan(("reference/0.5:2",), jobs=2_000, job_gflop=20_000, days=300)

@@ -165,6 +165,19 @@ def test_numbers_are_written_for_people(value: float, text: str) -> None:
     assert charts.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0, 12, ["0", "2", "4", "6", "8", "10", "12"]),
+        (14.25, 14.5, ["14.25", "14.30", "14.35", "14.40", "14.45", "14.50"]),
+        (0, 2e6, ["0", "500,000", "1M", "1.5M", "2M"]),
+    ],
+)
+def test_no_two_ticks_are_labelled_alike(low: float, high: float, labels: list[str]) -> None:
+    """Axes: the numbers have as many digits as tell them apart."""
+    assert [label for _, label in charts._labelled(charts.ticks(low, high))] == labels
+
+
 def test_charts_of_nothing_are_charts() -> None:
     """Charts: no values, or all the same, are no reason to fail."""
     for chart in (
