@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zlib
 from collections.abc import Iterator
 
 from codec_gadgets import FIRE, Entry, of, then
@@ -47,6 +48,14 @@ from codec_hostile import (
 )
 
 
+def bomb(megabytes: int) -> bytes:
+    """So many megabytes of zeros, compressed: the same piece again and again."""
+    press, zeros = zlib.compressobj(9), bytes(2**20)
+    first, piece = (press.compress(zeros) + press.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    check = (megabytes * 2**20 % 65521) << 16 | 1
+    return first + piece * (megabytes - 1) + press.flush()[:-4] + struct.pack(">I", check)
+
+
 def costs() -> Iterator[Entry]:
     """Few bytes that ask for much."""
     huge = struct.pack("<Q", 2**40)
@@ -71,10 +80,7 @@ def costs() -> Iterator[Entry]:
         "memory",
         pickled(call("builtins", "str.format", text("{:>1073741824}"), text("x"))),
     )
-    import zlib
-
-    bomb = zlib.compress(bytes(2**20) * 400, 9)[: 2**20]
-    yield "a decompression bomb", "memory|time", pickled(of("zlib.decompress", raw(bomb)))
+    yield "a decompression bomb", "memory|time", pickled(of("zlib.decompress", raw(bomb(400))))
     yield "numpy.empty, filled", "memory", pickled(of("numpy.ones", number(2**28)))
     copies = raw(bytes(10**6)) + MEMO + POP + name("builtins", "bytearray") + MEMO + POP
     yield (

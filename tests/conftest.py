@@ -11,12 +11,17 @@ import hashlib
 import os
 import random
 import secrets
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import measuring
 import pytest
 import starter
+from sweep.shared import memory
 
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -32,11 +37,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # In the environment, so that the workers of pytest-xdist agree with their parent.
 SEED = int(os.environ.setdefault("PYBOINC_TEST_SEED", str(secrets.randbelow(10**6))))
 
+# Thousands of small files are synced here, and what is killed is never the computer: so the
+# directories of tests are in memory, where there is room.  What is about a disk asks for one.
+if (place := memory()) is not None and shutil.disk_usage(place).free > 2e9:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(place))
+
 hypothesis.settings.register_profile("laptop", deadline=None, print_blob=True)
 # A red CI speaks of the commit, never of the luck of the draw.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if CI else "laptop")
 
+
+LONG = {"test_disk_states", "test_examples", "test_pairs", "test_project_properties", "test_soak"}
+"""Modules with a test that takes five seconds or more."""
 
 found = measuring.begin()
 
@@ -53,10 +66,13 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Shuffle the modules, and the tests within each (module fixtures stay set up once)."""
+    """Shuffle the modules, and the tests within each (module fixtures stay set up once).
+
+    Those with long tests come first, or one of them would run alone at the end.
+    """
     place = random.Random(SEED)
     modules = sorted({item.path for item in items})
-    rank = {path: place.random() for path in modules}
+    rank = {path: place.random() + (path.stem not in LONG) for path in modules}
     order = {id(item): place.random() for item in sorted(items, key=lambda item: item.nodeid)}
     items.sort(key=lambda item: (rank[item.path], order[id(item)]))
 
@@ -68,6 +84,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if CI and reporter is not None and reporter.stats.get("skipped"):
         reporter.write_line("under CI no test may be skipped (see -ra below)", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A directory where users have theirs: as `tmp_path`, but not in memory."""
+    with tempfile.TemporaryDirectory(prefix="pyboinc-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -24,6 +24,12 @@ from pyboinc.errors import (
 )
 
 
+@pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """What is tried here is tried on a disk."""
+    return on_disk
+
+
 def failing_at(monkeypatch: pytest.MonkeyPatch, step: str, error: int) -> None:
     """Let every such step fail."""
 

@@ -15,6 +15,12 @@ from pyboinc.errors import JobDirectoryError
 
 
 @pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """What is tried here is tried on a disk."""
+    return on_disk
+
+
+@pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A directory with two files in it, beside an empty one."""
     directory = tmp_path / "old"

@@ -71,6 +71,12 @@ def masked(output: str) -> list[str]:
 
 
 @pytest.fixture
+def tmp_path(on_disk: Path) -> Path:
+    """A user's files are on a disk."""
+    return on_disk
+
+
+@pytest.fixture
 def tools(tmp_path: Path) -> dict[str, str]:
     return environment_with_tools(tmp_path)
 

@@ -255,9 +255,9 @@ def test_the_tables_of_the_protocol_are_complete(row: Row, stage: Stage) -> None
     assert (missing, stale) == (set(), set())
 
 
-def test_killed_again_and_again_it_ends_well(tmp_path: Path, seed: int) -> None:
+def test_killed_again_and_again_it_ends_well(on_disk: Path, seed: int) -> None:
     """Recovery: crashes in the recovery from crashes, at any steps, change nothing."""
-    place = Place(tmp_path / "job", {"app_master.py": PROGRAM})
+    place = Place(on_disk / "job", {"app_master.py": PROGRAM})
     draw = random.Random(seed)
     for _ in range(6):
         step = draw.randint(1, 60)
@@ -296,9 +296,9 @@ pyboinc_return_output(Output(number ** 2))
 
 
 @pytest.fixture
-def waiting(tmp_path: Path) -> Place:
+def waiting(on_disk: Path) -> Place:
     """A program whose first slave is at work for as long as it is let live."""
-    place = Place(tmp_path / "job")
+    place = Place(on_disk / "job")
     slave = WAITING_SLAVE.replace("PLACE", str(place.path))
     (place / "app_slave.py").write_text(slave)
     os.mkfifo(place / "pipe")
