@@ -59,7 +59,11 @@ _OF_HOSTS = tuple(
 
 
 class World:
-    """A population and a project; nothing happens but in :meth:`run` and its like."""
+    """A population and a project; nothing happens but in :meth:`run` and its like.
+
+    *fates* decides how instances end, if their hosts do not; *host* is what a host is, if it has
+    other habits than BOINC's client.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class World:
         seed: int = 0,
         *,
         fates: Fates | None = None,
+        host: type[Host] = Host,
     ) -> None:
         policies = policies or Policies()
         self.population = population
@@ -83,7 +88,7 @@ class World:
         self._records = True
         self.server = Server(self.clock, policies.server, self.measures, seed, self._assimilated)
         columns = (getattr(population, name).tolist() for name in _OF_HOSTS)
-        self.hosts = [Host(self, *one) for one in enumerate(zip(*columns, strict=True))]
+        self.hosts: list[Host] = [host(self, *one) for one in enumerate(zip(*columns, strict=True))]
         self.server.hosts = self.hosts
 
     @property
