@@ -75,15 +75,16 @@ def campaign_flags(command: _Command) -> _Command:
 
 def try_program(program: Path, arguments: Sequence[str], given: dict[str, Any]) -> bool:
     """Do the runs that the flags *given* ask for; return whether each was as without faults."""
-    from simulator.campaign.check import Check
+    from simulator.campaign.check import Check, campaign_of
 
     if given["trace"] is not None:
         _write_trace(given["trace"], ())
-    check = Check(_options(program, arguments, given))
+    options = _options(program, arguments, given)
+    campaign = campaign_of(options)
     try:
-        return _checked(check, given["as_json"], given["trace"])
+        return _checked(Check(options, campaign), given["as_json"], given["trace"])
     finally:
-        check.close()
+        campaign.close()
 
 
 def _options(program: Path, arguments: Sequence[str], given: dict[str, Any]) -> Options:

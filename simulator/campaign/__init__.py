@@ -11,10 +11,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from pyboinc.backends.local.workers import Isolation
@@ -126,16 +127,26 @@ class Campaign:
         self._scratch = _scratch()
         self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
         self._runs = 0
-        self._calls: tuple[Call, ...] = ()
-        self._first = 0
+        self._calm: Run | None = None
+        self._first = 1
+        """Of a run, the number of its first master: without faults it has another hash seed."""
 
     def calm(self, seed: int) -> Run:
-        """Run the program without faults, crashes and volunteers."""
-        self._first = 0
-        run = self.run(Nobody(), FaultPlan(seed=seed))
-        self._calls = run.calls
-        self._first = 1
-        return run
+        """Run the program without faults, crashes and volunteers; once, whatever the seeds."""
+        if self._calm is None:
+            self._calm = self._run_calm(seed, first=0)
+        return self._calm
+
+    def calm_again(self, seed: int) -> Run:
+        """Do so once more, with another hash seed."""
+        return self._run_calm(seed, first=1)
+
+    def _run_calm(self, seed: int, first: int) -> Run:
+        self._first = first
+        try:
+            return self.run(Nobody(), FaultPlan(seed=seed))
+        finally:
+            self._first = 1
 
     def run(self, volunteers: Population, faults: FaultPlan, points: Sequence[Point] = ()) -> Run:
         """Run the program against *volunteers*, killing the master once at each of *points*."""
@@ -157,7 +168,7 @@ class Campaign:
                 if project.refusal is not None:
                     raise project.refusal
                 calls = tuple(map(_call, project.jobs))
-                changed = _changed_call(project, self._calls, calls)
+                changed = _changed_call(project, self._calm, calls)
             return Run(
                 faults.seed,
                 tuple(lives),
@@ -256,9 +267,10 @@ def _call(job: Job) -> Call:
     return Call(job.call.slave, job.call.limits, job.work.input)
 
 
-def _changed_call(project: Project, then: Sequence[Call], now: Sequence[Call]) -> str:
+def _changed_call(project: Project, calm: Run | None, calls: Sequence[Call]) -> str:
     """Tell of the first call that is another than in the fault-free run; nothing if none is."""
-    for number, (one, other) in enumerate(zip(then, now, strict=False)):
+    then = () if calm is None else calm.calls
+    for number, (one, other) in enumerate(zip(then, calls, strict=False)):
         if (one.slave, one.limits) != (other.slave, other.limits):
             what = f"it called {one.slave} {dict(one.limits) or ''} there"
         elif one.input != other.input and (found := project.difference(one.input, other.input)):
@@ -283,13 +295,24 @@ def _scratch() -> Path:
 
 @contextmanager
 def _without_its_modules(directory: Path) -> Iterator[None]:
-    """Forget the program's modules, which had to be imported to look at its outputs."""
+    """Let the modules in *directory* be imported, to look at outputs, and be forgotten again.
+
+    Another program, and a test that runs here, may have modules of the same names.
+    """
+    names = {path.stem for path in directory.iterdir() if path.suffix == ".py" or path.is_dir()}
+    names -= {"pyboinc", "simulator", *sys.stdlib_module_names}
     path = list(sys.path)
+    hidden = _take_out(names)
     try:
         yield
     finally:
+        _take_out(names)
+        sys.modules.update(hidden)
         sys.path[:] = path
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file and file.startswith(f"{directory}/"):
-                del sys.modules[name]
+
+
+def _take_out(names: Set[str]) -> dict[str, ModuleType]:
+    """Take the modules of these names, with what is in them, out of those that are imported."""
+    found = [name for name in sys.modules if name.partition(".")[0] in names]
+    installed = [name for name in found if "-packages" in str(sys.modules[name].__spec__)]
+    return {name: sys.modules.pop(name) for name in found if name not in installed}

@@ -99,6 +99,17 @@ class Options:
     every: bool = False
     processes: int = 1
 
+    def __post_init__(self) -> None:
+        source_of(self.program)
+        self.settings.fault_plan(self.seed).require(SUPPORTED, "simulated")
+
+    @property
+    def master(self) -> Program:
+        """The program with the settings that it needs itself."""
+        values = {name: getattr(self.settings, name) for name in FOR_PROGRAM}
+        flags = tuple(config.as_argv(values))
+        return Program(self.program.absolute(), self.arguments, flags)
+
     def repeat(self, case: Case) -> str:
         """Return the command that repeats one run."""
         rest = ["--", *self.arguments] if self.arguments else []
@@ -106,21 +117,20 @@ class Options:
         return join(words)
 
 
-class Check:
-    """The runs of one program; close it when it is not needed any more."""
+def campaign_of(options: Options) -> Campaign:
+    """Return the campaign of a program; it is to be closed."""
+    settings = options.settings
+    return Campaign(
+        options.master, settings.workers, choose_isolation(settings.isolation), settings.max_output
+    )
 
-    def __init__(self, options: Options) -> None:
-        settings = options.settings
-        source_of(options.program)
-        settings.fault_plan(options.seed).require(SUPPORTED, "simulated")
+
+class Check:
+    """The runs of one program in its *campaign*, which is not closed with it."""
+
+    def __init__(self, options: Options, campaign: Campaign) -> None:
         self._options = options
-        values = {name: getattr(settings, name) for name in FOR_PROGRAM}
-        program = Program(
-            options.program.absolute(), options.arguments, tuple(config.as_argv(values))
-        )
-        isolation = choose_isolation(settings.isolation)
-        self.campaign = Campaign(program, settings.workers, isolation, settings.max_output)
-        self._in_a_fork = self.campaign.leave, self.campaign.close
+        self.campaign = campaign
 
     def calm(self) -> Run:
         """Return the fault-free run; raise if the program does not do as a master does."""
@@ -152,7 +162,9 @@ class Check:
     def verdicts(self, cases: Sequence[Case]) -> Iterator[Verdict]:
         """Do these runs, some at a time, and yield what became of each, as it comes."""
         tasks: list[Callable[[], Verdict]] = [partial(self._verdict, case) for case in cases]
-        for _, verdict in each(tasks, self._options.processes, *self._in_a_fork):
+        for _, verdict in each(
+            tasks, self._options.processes, self.campaign.leave, self.campaign.close
+        ):
             yield verdict
 
     def _verdict(self, case: Case) -> Verdict:
@@ -168,7 +180,7 @@ class Check:
 
     def unsteady(self) -> str:
         """Say what differs between two fault-free runs; nothing if that is nothing."""
-        again = self.campaign.calm(self._options.seed + 1)
+        again = self.campaign.calm_again(self._options.seed)
         found = differences(self._calm, again)
         if not found:
             return ""
@@ -176,10 +188,6 @@ class Check:
             "even without faults it does something else each time (the clock, random numbers "
             "without a seed, the order of a set?):\n" + "\n".join(found)
         )
-
-    def close(self) -> None:
-        """Stop all that was started and remove all that was written."""
-        self.campaign.close()
 
 
 def settings_for(program: Path, flags: Sequence[str]) -> Settings:
