@@ -22,6 +22,7 @@ PARTS = {
         "progress",
         "report",
     ],
+    "plugin": ["pytest_plugin"],
     "trial": ["trial"],
     "live": ["live", "pace"],
     "local": ["backends.local", "backends.local.*"],
@@ -56,6 +57,7 @@ BELOW = {
     "cli": "master live local campaign simulator backends project jobdir bundle config faults slave"
     " codec errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
+    "plugin": "campaign simulated errors names",
     "trial": "master simulated local jobdir config errors names",
     "live": "backends config errors names",
     "local": "backends project jobdir bundle config faults slave codec errors names",
@@ -85,10 +87,11 @@ THIRD_PARTY = {
     "local": {"numpy"},
     "simulator": {"numpy", "simpy"},
     "campaign": {"numpy", "simpy"},
+    "plugin": {"pytest"},
 }
 """Which part may import what from a package index."""
 
-AT_START = {"cli", "live", "simulator", "campaign"}
+AT_START = {"cli", "live", "simulator", "campaign", "plugin"}
 """The parts that may do so at their start; the others only when it is used."""
 
 OURS = ("pyboinc", "simulator")
