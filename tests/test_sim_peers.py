@@ -40,7 +40,7 @@ def test_a_day_of_a_hundred_hosts(seed: int) -> None:
 
 
 def test_a_day_of_hosts_with_small_files(seed: int) -> None:
-    """D3-b': results, messages, successes and availability as measured; validity as BOINC has it."""
+    """D3-b': results, messages, successes, availability as measured; validity as in BOINC."""
     case = combos.CASES["b'"]
     world, found = combos.run(case, seed)
     theirs = case.sent / case.hosts / combos.MEAN_SPEED
