@@ -12,6 +12,12 @@ from simulator.clock import Alarm, Clock, Event
 from simulator.jobs import Job
 from simulator.lives import DAEMONS, PASS, Lives, Step
 
+_BITS = [
+    tuple((number, 1 << number) for number in range(len(DAEMONS)) if work >> number & 1)
+    for work in range(1 << len(DAEMONS))
+]
+"""The daemons of each set of them, as numbers and bits."""
+
 
 class Daemons:
     """Transitioner, validator, assimilator and file deleter, with these *intervals* (s).
@@ -36,16 +42,14 @@ class Daemons:
 
     def call(self, job: Job, work: int) -> None:
         """Put *job* before the daemons of *work* that it is not before already."""
-        work &= ~job.queued
-        while work:
-            number = work.bit_length() - 1
-            bit = 1 << number
-            work ^= bit
-            job.queued |= bit
+        queued = job.queued
+        for number, bit in _BITS[work & ~queued]:
+            queued |= bit
             due = self._due[number]
             if not due:
                 self._clock.set(self._alarms[number], self._next_pass(number))
             due.append(job)
+        job.queued = queued
 
     def _next_pass(self, number: int) -> float:
         """When a daemon that sleeps wakes next: each has its own place in the interval."""

@@ -55,7 +55,6 @@ class Host:
         "_queued",
         "_ready",
         "_refused",
-        "_report_due",
         "_request_at",
         "_running",
         "_world",
@@ -97,7 +96,6 @@ class Host:
         self._queue: deque[Task] | None = None
         self._queued = 0.0
         self._ready: list[Task] | None = None
-        self._report_due = inf
         self._request_at = 0.0
         self._backoff = self._refused = 0
         self._alarm = Alarm(self._join)
@@ -164,13 +162,13 @@ class Host:
         low = client.buffer_min * cores * fraction
         backlog = self._queued + self._finishes - busy * uptime if busy or self._queue else 0.0
         wants = backlog < low + _SOON and now >= self._request_at
-        if wants or now >= self._report_due:
+        if wants or (self._ready and now >= self._due()):
             self._contact(now, wants, backlog, fraction)
         if self._queue and busy < cores:
             self._start(now, uptime)
             busy = len(running)
         # What is due next?
-        time = self._report_due
+        time = self._due() if self._ready else inf
         if busy:
             finish = running[-1].finish
             ends = finish - availability.offset
@@ -214,21 +212,28 @@ class Host:
     def _done(self, task: Task, now: float) -> None:
         """A task has come to its end: it is uploaded, and waits to be reported."""
         self._finishes = self._finishes - task.finish if self._running else 0.0
-        if task.ends == SILENT:
+        ends = task.ends
+        if ends == SILENT:
             return
-        world = self._world
-        client, size = world.client, task.job.limits.output_bytes
-        if size and task.ends < _ERROR:
-            now = world.data.transfer(now, size, self.upstream)
+        size = task.job.limits.output_bytes
+        if size and ends < _ERROR:
+            now = self._world.data.transfer(now, size, self.upstream)
         task.ready = now if now > task.hold else task.hold
         if self._ready is None:
-            self._ready = []
-        self._ready.append(task)
-        due = task.ready + client.report_delay
-        if due > task.deadline - client.deadline_margin:
-            due = max(task.ready, task.deadline - client.deadline_margin)
-        if due < self._report_due:
-            self._report_due = due
+            self._ready = [task]
+        else:
+            self._ready.append(task)
+
+    def _due(self) -> float:
+        """When what is ready must be reported, if nothing is asked for before."""
+        client, first = self._world.client, inf
+        assert self._ready is not None
+        for task in self._ready:
+            latest = task.deadline - client.deadline_margin
+            due = min(task.ready + client.report_delay, max(task.ready, latest))
+            if due < first:
+                first = due
+        return first
 
     def _contact(self, now: float, wants: bool, backlog: float, fraction: float) -> None:
         """Ask the scheduler: report what is ready, and ask for work if it *wants* some."""
@@ -240,12 +245,13 @@ class Host:
         if self._queue:
             self._abort()
         if not wants:
-            server.reply_time(now, 0)
+            if not server.free:
+                server.reply_time(now, 0)
             return
         most = (client.buffer_min + client.buffer_extra) * self.cores
         jobs = client.jobs_at_a_time or _ALL
         tasks = server.request(self, most - backlog / fraction, jobs, backlog, fraction)
-        reply = server.reply_time(now, len(tasks))
+        reply = now if server.free else server.reply_time(now, len(tasks))
         if not tasks:
             self._back_off(reply)
             return
@@ -265,19 +271,16 @@ class Host:
             self._queued += task.seconds
 
     def _report(self, now: float) -> None:
-        server, due = self._world.server, inf
-        ready, waiting = self._ready, []
+        report, ready = self._world.server.report, self._ready
         assert ready is not None
+        self._ready = None
         for task in ready:
             if task.ready > now + _AT_ONCE:
-                waiting.append(task)
-                due = min(due, task.ready + self._world.client.report_delay)
+                self._ready = [*(self._ready or ()), task]
                 continue
-            server.report(self, task)
+            report(self, task)
             if task.twice:
-                server.report(self, task)
-        self._ready = waiting
-        self._report_due = due
+                report(self, task)
 
     def _abort(self) -> None:
         """Give up what the server does not need any more and has not been started."""

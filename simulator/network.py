@@ -12,20 +12,16 @@ class DataServer:
     average, as if each had its turn, and a line that is full is as full.
     """
 
-    __slots__ = ("_bandwidth", "_free_at", "busy", "bytes", "files")
+    __slots__ = ("_bandwidth", "_free_at", "busy")
 
     def __init__(self, bandwidth: float = inf) -> None:
         self._bandwidth = bandwidth
         self._free_at = 0.0
         self.busy = 0.0
         """Seconds of work that it has been given."""
-        self.bytes = 0.0
-        self.files = 0
 
     def transfer(self, now: float, size: float, host_bandwidth: float = inf) -> float:
         """When a file of *size* bytes that is asked for *now* has come through."""
-        self.files += 1
-        self.bytes += size
         taken = size / self._bandwidth
         self.busy += taken
         begins = self._free_at

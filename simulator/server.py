@@ -65,6 +65,9 @@ class Server:
         self._births: dict[Limits, Step] = {}
         self._once, self._check = policies.one_result_per_host, policies.deadline_check
         self._adaptive = policies.adaptive_target > 1
+        self._limited = bool(policies.daily_result_quota or policies.min_sendwork_interval)
+        self.free = not (policies.request_cost or policies.dispatch_cost)
+        """Whether requests cost the scheduler no time."""
 
     # Workunits and what becomes of them.
 
@@ -164,7 +167,7 @@ class Server:
             measures.successes += 1
             measures.flops_returned += job.flops
             daily = self.policies.daily_result_quota
-            if host.quota < daily:
+            if host.quota < daily:  # which is rare
                 host.quota = trust.after_success(host.quota, daily)
         else:
             measures.errors += 1
@@ -216,9 +219,7 @@ class Server:
         is on.
         """
         now, feeder = self._clock._now, self.feeder
-        room = self._room(host, now)
-        if jobs < room:
-            room = jobs
+        room = self._room(host, now, jobs) if self._limited or jobs > 1 else 1
         if room > 0 and not feeder.sleeps_from < now < feeder.sleeps_until:
             feeder.feed(now)
         slots, speed, number = feeder.slots, host.flops, host.number
@@ -253,10 +254,10 @@ class Server:
             self._measures.sent += sent
         return tasks
 
-    def _room(self, host: Host, now: float) -> int:
-        """How many jobs a host may get by the limits for it."""
+    def _room(self, host: Host, now: float, jobs: int) -> int:
+        """How many jobs a host may get by the limits for it, and as it wants *jobs*."""
         policies = self.policies
-        room = policies.max_wus_to_send * host.cores
+        room = min(jobs, policies.max_wus_to_send * host.cores)
         if policies.daily_result_quota:
             day = int(now / DAY)
             if day != host.day:
