@@ -16,7 +16,6 @@ import errno
 import fnmatch
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +23,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyboinc import removal
-from pyboinc.errors import ConfigurationError, DirectoryBusy, JobDirectoryError, RejectedResult
-from pyboinc.stderr import keep_standard_descriptors
+from pyboinc.errors import JobDirectoryError, RejectedResult
 
 
 def _nothing(step: str, subject: str) -> None:
@@ -62,7 +60,8 @@ def explain(action: str, path: object, error: OSError) -> JobDirectoryError:
 
 
 @contextmanager
-def _explained(action: str, path: object) -> Iterator[None]:
+def explained(action: str, path: object) -> Iterator[None]:
+    """Let an ``OSError`` be one of a job directory, which says what to do next."""
     try:
         yield
     except JobDirectoryError:
@@ -79,7 +78,7 @@ def close(descriptor: int) -> None:
 
 def make_directory(path: Path) -> None:
     """Make the directory *path* and its parents, if they are not there; durable."""
-    with _explained("make the directory", path):
+    with explained("make the directory", path):
         if path.is_dir():
             return
         reach("make directory", path)
@@ -89,7 +88,7 @@ def make_directory(path: Path) -> None:
 
 def sync_directory(path: Path | str) -> None:
     """Make the names in the directory *path* durable."""
-    with _explained("sync the directory", path):
+    with explained("sync the directory", path):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -106,7 +105,7 @@ def _write_all(descriptor: int, data: bytes | bytearray) -> None:
 def publish(path: Path, data: bytes) -> None:
     """Write *data* to *path*, whole or not at all, durable when this returns."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _explained("write", path):
+    with explained("write", path):
         reach("write", path)
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(temporary, flags, 0o666)
@@ -208,14 +207,14 @@ def same_file(path: Path | str, other: Path | str) -> bool:
 
 def remove(path: Path) -> None:
     """Remove the file *path* if it is there."""
-    with _explained("remove", path):
+    with explained("remove", path):
         reach("remove", path)
         path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
     """Remove *path* and, if it is a directory, all that is in it; it need not be there."""
-    with _explained("remove", path):
+    with explained("remove", path):
         reach("remove", path)
         if path.is_symlink() or path.exists():
             removal.remove(os.fspath(path))
@@ -223,7 +222,7 @@ def remove_tree(path: Path) -> None:
 
 def remove_empty(path: Path) -> bool:
     """Remove the directory *path* unless something is in it; return whether it is gone."""
-    with _explained("remove", path):
+    with explained("remove", path):
         reach("remove", path)
         if path.is_dir() and not os.listdir(path):
             path.rmdir()
@@ -232,7 +231,7 @@ def remove_empty(path: Path) -> bool:
 
 def check_space(path: Path | str) -> None:
     """Raise :class:`JobDirectoryError` if there is no room left where *path* is."""
-    with _explained("look at the disk of", path):
+    with explained("look at the disk of", path):
         status = os.statvfs(path)
     if status.f_blocks and status.f_bavail * status.f_frsize < _FULL:
         raise explain("write to", path, OSError(errno.ENOSPC, ""))
@@ -240,7 +239,7 @@ def check_space(path: Path | str) -> None:
 
 def listing(path: Path) -> list[str]:
     """Return the names in the directory *path*, in no order."""
-    with _explained("list", path):
+    with explained("list", path):
         return os.listdir(path)
 
 
@@ -249,90 +248,9 @@ def names(path: Path) -> Iterator[str]:
 
     A file that is moved out meanwhile disturbs nothing; one that comes in may be seen or not.
     """
-    with _explained("list", path), os.scandir(path) as entries:
+    with explained("list", path), os.scandir(path) as entries:
         for entry in entries:
             yield entry.name
-
-
-def take_lock(path: Path) -> int:
-    """Lock the file *path* for this process and return its descriptor.
-
-    The lock is ``flock``'s: it ends with the process, however that ends, and so can never
-    be stale.  Raises :class:`DirectoryBusy` with the process number of the one who has it.
-    """
-    _check_system()
-    keep_standard_descriptors()
-    with _explained("lock", path):
-        reach("lock", path)
-        while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            if not _flock(descriptor):
-                holder = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-                close(descriptor)
-                raise DirectoryBusy(
-                    f"another master (process {holder}) is running in {path.parent.parent}; wait "
-                    "for it, or stop it with ^C: this one would wait for the same jobs"
-                )
-            if is_at(descriptor, path):
-                break
-            close(descriptor)  # who had it has removed it: it keeps nobody out any more
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    return descriptor
-
-
-def is_at(descriptor: int, path: Path | str) -> bool:
-    """Return whether the open file is the one that lies at *path*, if one does.
-
-    Raises :class:`JobDirectoryError` if that can not be seen.
-    """
-    try:
-        with _explained("look at", path):
-            return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except JobDirectoryError as error:
-        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-            return False
-        raise
-
-
-def _check_system() -> None:
-    if sys.platform == "win32":
-        raise ConfigurationError(
-            "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
-            "use Linux, macOS or the Windows Subsystem for Linux"
-        )
-
-
-def _flock(descriptor: int) -> bool:
-    """Return whether the lock was got, if need be after what :func:`lock_holder` takes to look."""
-    import fcntl
-
-    for pause in (0.0, 0.01, 0.05):
-        time.sleep(pause)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            pass
-    return False
-
-
-def lock_holder(path: Path) -> int | None:
-    """Return the process number of who holds the lock *path* (0: not known), or None."""
-    import fcntl
-
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
-        text = os.read(descriptor, 20).strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        close(descriptor)
 
 
 class AppendLog:
@@ -345,7 +263,7 @@ class AppendLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with _explained("open", path):
+        with explained("open", path):
             self._descriptor = os.open(path, flags, 0o666)
             self._written = os.fstat(self._descriptor).st_size
             sync_directory(path.parent)
@@ -367,7 +285,7 @@ class AppendLog:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        with _explained("append to", self.path):
+        with explained("append to", self.path):
             reach("append", self.path)
             os.lseek(self._descriptor, self._written, os.SEEK_SET)
             _write_all(self._descriptor, self._buffer)
@@ -379,7 +297,7 @@ class AppendLog:
         self._flush()
         if self._synced == self._written:
             return
-        with _explained("sync", self.path):
+        with explained("sync", self.path):
             reach("fsync", self.path)
             os.fsync(self._descriptor)
         self._synced = self._written
@@ -390,7 +308,7 @@ class AppendLog:
             del self._buffer[size - self._written :]
             return
         self._buffer.clear()
-        with _explained("truncate", self.path):
+        with explained("truncate", self.path):
             reach("truncate", self.path)
             os.ftruncate(self._descriptor, size)
         self._written = size
@@ -399,7 +317,7 @@ class AppendLog:
     def read(self, offset: int, length: int) -> bytes:
         """Return *length* bytes from *offset* (fewer at the end of the file)."""
         self._flush()
-        with _explained("read", self.path):
+        with explained("read", self.path):
             return os.pread(self._descriptor, length, offset)
 
     def close(self) -> None:
@@ -417,7 +335,7 @@ class ReadLog(AppendLog):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _explained("open", path):
+        with explained("open", path):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             try:
                 self._descriptor = os.open(path, flags)

@@ -19,6 +19,7 @@ from typing import Any
 
 from pyboinc.disk import explain
 from pyboinc.errors import ConfigurationError, EncodeError, PyboincError, ReplayMismatch
+from pyboinc.jobdir import JobDirectory
 from pyboinc.stderr import say
 
 _HERE = Path(__file__).parent
@@ -136,18 +137,22 @@ def _show(kind: type[BaseException], error: BaseException, trace: TracebackType 
     sys.exit(error.exit_code)
 
 
-def explain_our_own(error: BaseException, directory: Path) -> None:
+def explain_our_own(error: BaseException, directory: JobDirectory) -> None:
     """Raise a clear error in the place of an ``OSError`` that came up in PyBOINC itself.
 
+    Whatever failed, if *directory* was moved this is why: then that is said.
     What a function of the user's raised is the user's, and keeps its traceback: then the last
     frame, but for those of the standard library, is not in this package.
     """
-    if not isinstance(error, OSError) or isinstance(error, PyboincError):
+    if not isinstance(error, OSError):
+        return
+    directory.check_place()
+    if isinstance(error, PyboincError):
         return
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         file = frame.f_code.co_filename
         if _HERE in Path(file).parents:
-            raise explain("use", error.filename or directory, error) from error
+            raise explain("use", error.filename or directory.path, error) from error
         if not file.startswith((_LIBRARY, "<frozen ")) or "-packages" in file:
             return
 

@@ -27,7 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from pyboinc import disk, moving
+from pyboinc import disk, locks, moving
 from pyboinc.compact import KINDS
 from pyboinc.errors import (
     DirectoryDamaged,
@@ -110,10 +110,7 @@ class JobDirectory:
 
     def lock(self) -> None:
         """Become the one master here; raises :class:`DirectoryBusy` if there is another."""
-        if not self.path.is_dir():
-            raise JobDirectoryError(f"{self.path} is not a directory; name the job's directory")
-        disk.make_directory(self.state)
-        self._lock = disk.take_lock(self.state / "lock")
+        self._lock = locks.enter(self.state)
         for directory in (self.new, self.old):
             disk.make_directory(directory)
         self._remove_temporaries()
@@ -123,7 +120,7 @@ class JobDirectory:
 
         What lies at its path now may be another one, with a master of its own.
         """
-        if self._lock >= 0 and not disk.is_at(self._lock, self.state / "lock"):
+        if self._lock >= 0 and not locks.is_at(self._lock, self.state / "lock"):
             raise moved(self.path)
 
     def _remove_temporaries(self) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -118,8 +119,8 @@ def pyboinc_master(
     except JobsFailed:
         raise  # all that can be handled is handled; a program that catches it may go on
     except BaseException as error:
-        _masters.pop(path).directory.close()
-        endings.explain_our_own(error, path)
+        with closing(_masters.pop(path).directory) as place:
+            endings.explain_our_own(error, place)
         raise
 
 

@@ -27,8 +27,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyboinc.disk import lock_holder
 from pyboinc.jobdir import JobDirectory
+from pyboinc.locks import lock_holder
 
 if TYPE_CHECKING:
     from masters import Place, Run

@@ -18,7 +18,7 @@ import pytest
 from cli_apps import ANSWER, SLAVE, copy_of, make_app, master_at_work, python, typed, verb
 from click.testing import CliRunner, Result
 
-from pyboinc import disk
+from pyboinc import disk, locks
 from pyboinc.cli import clean, main, post_mortem, replay
 from pyboinc.jobdir import JobDirectory
 
@@ -496,7 +496,7 @@ def test_clean_that_is_cut_short_can_be_repeated(
 )
 def test_a_directory_that_is_held_is_not_changed(words: list[str], app: Path) -> None:
     """Lock: whoever holds it is named; exit code 3; also when the number is not known."""
-    lock = disk.take_lock(app / ".pyboinc" / "lock")
+    lock = locks.take_lock(app / ".pyboinc" / "lock")
     before = files(app)
     try:
         result = verb(*words, app)

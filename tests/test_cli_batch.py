@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cli_apps import MASTER, copy_of, make_app, master_at_work, python, typed, verb
 
-from pyboinc import disk, progress
+from pyboinc import locks, progress
 from pyboinc.backends import Counts
 from pyboinc.cli import status as module
 from pyboinc.cli.batch import Batch
@@ -141,7 +141,7 @@ def test_status_counts_refused_files(half: Path) -> None:
 def test_status_measures_the_rate_of_the_last_minute(half: Path) -> None:
     """status: jobs that got their outcome since the master started, at most a minute ago."""
     now = time.time()
-    lock = disk.take_lock(half / ".pyboinc" / "lock")
+    lock = locks.take_lock(half / ".pyboinc" / "lock")
     try:
         os.utime(half / ".pyboinc" / "lock", (now - 30, now - 30))
         for n, path in enumerate(sorted((half / "old").iterdir())):

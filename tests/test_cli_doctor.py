@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_apps import TYPES, make_app, python, verb
 
-from pyboinc import disk
+from pyboinc import locks
 from pyboinc.cli import findings
 from pyboinc.cli.findings import Finding
 from pyboinc.cli.init import template
@@ -176,7 +176,7 @@ def test_locks_that_do_not_hold_are_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """doctor: a file system without flock would let two masters in."""
-    monkeypatch.setattr(disk, "lock_holder", lambda path: None)
+    monkeypatch.setattr(locks, "lock_holder", lambda path: None)
     (finding,) = bad(findings.storage(tmp_path))
     assert finding.text == "locks hold (flock)"
     assert "local disk" in finding.remedy
@@ -256,7 +256,7 @@ def test_the_state_of_a_batch(tmp_path: Path) -> None:
 
     moved = app.rename(tmp_path / "moved")
     (moved / "app_types.py").write_text(TYPES)
-    lock = disk.take_lock(moved / ".pyboinc" / "lock")
+    lock = locks.take_lock(moved / ".pyboinc" / "lock")
     found = list(findings.state(moved))
     os.close(lock)
     assert bad(found) == []

@@ -12,9 +12,9 @@ import scripted
 from masters import Place, Run, crash, finish
 from scripted import Project, names, run
 
-from pyboinc import pyboinc_call
+from pyboinc import disk, pyboinc_call
 from pyboinc.copies import original_of
-from pyboinc.errors import CheckpointMismatch
+from pyboinc.errors import CheckpointMismatch, JobDirectoryError
 from pyboinc.jobdir import JobDirectory
 
 ITSELF = {"PYBOINC_ACCEPT_COPY": ""}
@@ -262,6 +262,27 @@ def test_a_directory_is_moved_under_a_running_master(tmp_path: Path, replaced: b
     assert (run.stdout, run.code) == ("The answer is 14\n", 0), run
     moved.check()
     assert moved.select("select count(*) from workunit where error_mask != 0") == [(0,)]
+
+
+def test_a_directory_is_moved_in_the_midst_of_a_step(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moves: whatever of the disk fails then, it is said why."""
+
+    sync = disk.sync_directory
+
+    def move(path: Path) -> None:
+        if path == directory / "new" and names(directory / "old"):
+            directory.rename(directory.with_name("moved"))
+        sync(path)
+
+    monkeypatch.setattr(disk, "sync_directory", move)
+    with pytest.raises(JobDirectoryError, match="was moved or replaced while a master was at"):
+        run(directory, two_calls, ignore)
+    monkeypatch.undo()
+    scripted.install(project, monkeypatch)
+    run(directory.with_name("moved"), two_calls, ignore)
+    assert names(directory.with_name("moved") / "old") == ["1_0.out", "1_1.out"]
 
 
 def test_the_lock_is_removed_under_a_running_master(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from pyboinc import disk
+from pyboinc import disk, locks
 from pyboinc.disk import AppendLog, ReadLog
 from pyboinc.errors import (
     ConfigurationError,
@@ -62,7 +62,7 @@ def test_every_operation_is_a_step(tmp_path: Path, steps: list[tuple[str, str]])
     disk.remove(tmp_path / "tree/moved")
     disk.remove_empty(tmp_path / "tree")
     disk.remove_tree(tmp_path / "other")
-    os.close(disk.take_lock(tmp_path / "lock"))
+    os.close(locks.take_lock(tmp_path / "lock"))
     log = AppendLog(tmp_path / "log")
     log.append(b"data")
     log.sync()
@@ -100,7 +100,7 @@ def test_every_operation_explains_its_errors(
         "remove": ("remove", lambda: disk.remove(path)),
         "remove ": ("remove", lambda: disk.remove_tree(path)),
         "remove  ": ("remove", lambda: disk.remove_empty(path)),
-        "lock": ("lock", lambda: disk.take_lock(path)),
+        "lock": ("lock", lambda: locks.take_lock(path)),
         "append to": ("append", lambda: (log.append(b"two"), log.sync())),
         "truncate": ("truncate", lambda: log.truncate(1)),
     }
@@ -151,7 +151,7 @@ def test_files_are_for_whom_the_umask_says(tmp_path: Path) -> None:
     before = os.umask(0o002)
     try:
         disk.publish(tmp_path / "file", b"")
-        os.close(disk.take_lock(tmp_path / "lock"))
+        os.close(locks.take_lock(tmp_path / "lock"))
         AppendLog(tmp_path / "log").close()
     finally:
         os.umask(before)
@@ -451,18 +451,18 @@ def test_the_lock_is_one_process_s(tmp_path: Path) -> None:
     """Lock: a second holder is refused and told who has it; it is free when that is closed."""
     path = tmp_path / "job/.pyboinc/lock"
     path.parent.mkdir(parents=True)
-    assert disk.lock_holder(path) is None
-    held = disk.take_lock(path)
-    assert disk.lock_holder(path) == os.getpid()
+    assert locks.lock_holder(path) is None
+    held = locks.take_lock(path)
+    assert locks.lock_holder(path) == os.getpid()
     with pytest.raises(DirectoryBusy) as caught:
-        disk.take_lock(path)
+        locks.take_lock(path)
     assert str(caught.value) == (
         f"another master (process {os.getpid()}) is running in {tmp_path / 'job'}; wait for it, or "
         "stop it with ^C: this one would wait for the same jobs"
     )
     os.close(held)
-    assert disk.lock_holder(path) is None
-    os.close(disk.take_lock(path))
+    assert locks.lock_holder(path) is None
+    os.close(locks.take_lock(path))
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
@@ -471,8 +471,8 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "from pyboinc import disk\n"
-        "disk.take_lock(Path(sys.argv[1]))\n"
+        "from pyboinc import disk, locks\n"
+        "locks.take_lock(Path(sys.argv[1]))\n"
         "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
@@ -482,11 +482,11 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
-    assert disk.lock_holder(path) == holder.pid
+    assert locks.lock_holder(path) == holder.pid
     descriptor = os.pidfd_open(child)
     holder.kill()
     holder.communicate()
-    os.close(disk.take_lock(path))
+    os.close(locks.take_lock(path))
     try:
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except ProcessLookupError:
@@ -499,9 +499,9 @@ def test_who_looks_for_a_moment_does_not_stop_a_master(
 ) -> None:
     """Lock: `pyboinc status` takes it for an instant; a master that starts then tries again."""
     path = tmp_path / "lock"
-    looking = disk.take_lock(path)
+    looking = locks.take_lock(path)
     monkeypatch.setattr(disk.time, "sleep", lambda pause: os.close(looking) if pause else None)
-    os.close(disk.take_lock(path))
+    os.close(locks.take_lock(path))
 
 
 def test_a_lock_without_a_number(tmp_path: Path) -> None:
@@ -511,21 +511,21 @@ def test_a_lock_without_a_number(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with open(path, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert disk.lock_holder(path) == 0
+        assert locks.lock_holder(path) == 0
         with pytest.raises(DirectoryBusy, match=r"\(process unknown\)"):
-            disk.take_lock(path)
+            locks.take_lock(path)
         file.write(b"\xff\n")
         file.flush()
-        assert disk.lock_holder(path) == 0
+        assert locks.lock_holder(path) == 0
         with pytest.raises(DirectoryBusy, match="\\(process \N{REPLACEMENT CHARACTER}\\)"):
-            disk.take_lock(path)
+            locks.take_lock(path)
 
 
 def test_windows_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows: one clear message until it is done."""
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ConfigurationError) as caught:
-        disk.take_lock(tmp_path / "lock")
+        locks.take_lock(tmp_path / "lock")
     assert str(caught.value) == (
         "PyBOINC does not run a master on Windows yet: it needs flock and fork; "
         "use Linux, macOS or the Windows Subsystem for Linux"
@@ -646,7 +646,7 @@ def test_a_log_is_no_link(tmp_path: Path) -> None:
 
 def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
     """Logs: what a master opens is closed in every program that it starts."""
-    held = [disk.take_lock(tmp_path / "lock")]
+    held = [locks.take_lock(tmp_path / "lock")]
     log = AppendLog(tmp_path / "log")
     assert not any(os.get_inheritable(one) for one in [*held, log._descriptor])
     os.close(held[0])
@@ -681,10 +681,10 @@ def test_a_close_that_fails_changes_nothing(
     log.sync()
     log.close()
     assert (tmp_path / "log").read_bytes() == b"line"
-    lock = disk.take_lock(tmp_path / "lock")
-    assert disk.lock_holder(tmp_path / "lock") == os.getpid()
+    lock = locks.take_lock(tmp_path / "lock")
+    assert locks.lock_holder(tmp_path / "lock") == os.getpid()
     disk.close(lock)
-    assert disk.lock_holder(tmp_path / "lock") is None
+    assert locks.lock_holder(tmp_path / "lock") is None
 
 
 def test_a_look_that_fails_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

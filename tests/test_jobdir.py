@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyboinc import disk
+from pyboinc import disk, locks
 from pyboinc.errors import (
     CheckpointMismatch,
     DirectoryBusy,
@@ -139,7 +139,7 @@ def test_every_file_has_its_place(directory: JobDirectory) -> None:
         ".pyboinc/quarantine/foreign",
         ".pyboinc/quarantine/foreign.reason",
     }
-    assert disk.lock_holder(directory.path / ".pyboinc/lock") == os.getpid()
+    assert locks.lock_holder(directory.path / ".pyboinc/lock") == os.getpid()
 
 
 def test_the_record_is_for_people(directory: JobDirectory) -> None:

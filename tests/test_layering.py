@@ -41,6 +41,7 @@ PARTS = {
         "run_record",
         "records",
         "disk",
+        "locks",
         "stderr",
     ],
     "bundle": ["bundle", "discovery", "classes", "differences"],

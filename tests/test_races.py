@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from masters import MASTER as SUM
 from masters import Place, crash, finish
 from sweep.races import GATED, VERBS, wrong
 
-from pyboinc import disk
+from pyboinc import disk, locks
+from pyboinc.errors import JobDirectoryError
+from pyboinc.jobdir import JobDirectory
 
 BUSY = re.compile(r"pyboinc: another master \(process (\d+|unknown)\) is running in .*\n")
 """All that a master says which is not the first."""
@@ -87,10 +90,32 @@ def test_a_look_at_what_is_half_removed(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pyboinc", "status"]
     damaged = place.run(command=words)
     assert (damaged.code, "restore it" in damaged.stderr) == (2, True), damaged
-    lock = disk.take_lock(place / ".pyboinc/lock")
+    lock = locks.take_lock(place / ".pyboinc/lock")
     busy = place.run(command=words)
     os.close(lock)
     assert (busy.code, f"process {os.getpid()} is changing" in busy.stderr) == (3, True), busy
+
+
+def test_a_directory_is_cleaned_just_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Races: what a master has made for its lock may be removed by `pyboinc clean` once more."""
+    removed = []
+
+    def clean(step: str, about: str) -> None:
+        if step == "lock" and not removed:
+            removed.append(about)
+            os.rmdir(os.path.dirname(about))
+
+    monkeypatch.setattr(disk, "before_step", clean)
+    directory = JobDirectory(tmp_path)
+    directory.lock()
+    assert len(removed) == 1
+    directory.check_place()
+    directory.close()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(JobDirectoryError, match="is not a directory"):
+        directory.lock()
 
 
 # ---------------------------------------------------------------- results on their way

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
-from pyboinc import config, copies, disk
+from pyboinc import config, copies, disk, locks
 from pyboinc.backends import Backend, Counts, Failure, failure_from_bytes, find_backend
 from pyboinc.config import Settings
 from pyboinc.errors import ConfigurationError, DirectoryBusy, DirectoryDamaged, RejectedResult
@@ -55,7 +55,7 @@ class Batch:
     @property
     def holder(self) -> int | None:
         """The process number of the master at work here (0: not known), or None."""
-        return disk.lock_holder(self.directory.state / "lock")
+        return locks.lock_holder(self.directory.state / "lock")
 
     @cached_property
     def settings(self) -> Settings:
@@ -144,7 +144,7 @@ def looked_at(path: Path) -> Iterator[Batch]:
         finally:
             batch.close()
     except DirectoryDamaged as damage:
-        holder = disk.lock_holder(path / ".pyboinc" / "lock")
+        holder = locks.lock_holder(path / ".pyboinc" / "lock")
         if holder is None:
             raise
         raise DirectoryBusy(
@@ -178,7 +178,7 @@ def hold(directory: JobDirectory) -> None:
     try:
         directory.lock()
     except DirectoryBusy:
-        holder = disk.lock_holder(directory.state / "lock")
+        holder = locks.lock_holder(directory.state / "lock")
         stop = f"^C, or kill -INT {holder}" if holder else "^C"
         raise DirectoryBusy(
             f"process {holder or 'unknown'} is at work in {directory.path}; wait until it has "

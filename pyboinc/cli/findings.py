@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from pyboinc import bundle, config, copies, disk
+from pyboinc import bundle, config, copies, disk, locks
 from pyboinc.cli.batch import Batch
 from pyboinc.cli.init import ANSWER, PROGRAMS, template
 from pyboinc.config.settings import cores
@@ -173,8 +173,8 @@ def storage(path: Path) -> Iterator[Finding]:
 
 
 def _on_this_file(descriptor: int, name: str) -> Iterator[Finding]:
-    lock = disk.take_lock(Path(name))
-    holds = disk.lock_holder(Path(name)) is not None
+    lock = locks.take_lock(Path(name))
+    holds = locks.lock_holder(Path(name)) is not None
     os.close(lock)
     yield Finding(holds, "locks hold (flock)", "move the directory to a local disk")
     times = []

@@ -42,7 +42,7 @@ TARGETS = {
         quick=("tests/test_codec*.py",),
     ),
     "jobdir": Target(
-        files=("pyboinc/jobdir.py", "pyboinc/records.py", "pyboinc/disk.py"),
+        files=("pyboinc/jobdir.py", "pyboinc/records.py", "pyboinc/disk.py", "pyboinc/locks.py"),
         quick=(
             "tests/test_jobdir.py",
             "tests/test_records.py",

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pyboinc import disk, errors
+from pyboinc import errors, locks
 from pyboinc.backends import Attempt, Counts
 from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
@@ -116,7 +116,7 @@ class LocalBackend:
         store, batch = self._look(), self._number()
         total, done, failed, retries = store.totals(batch)
         # Slaves end with their server; without one, what was running waits to be run again.
-        at_work = disk.lock_holder(self._database.with_name("lock")) is not None
+        at_work = locks.lock_holder(self._database.with_name("lock")) is not None
         running = min(store.running(batch), total - done - failed) if at_work else 0
         store.close()
         return Counts(total, total - done - failed - running, running, done, failed, retries)

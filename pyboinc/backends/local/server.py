@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pyboinc import bundle, disk
+from pyboinc import bundle, disk, locks
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import Hosts
 from pyboinc.backends.local.runs import Runs
@@ -160,7 +160,7 @@ class Server:
 
     def check_place(self) -> None:
         """Raise if the job directory is no longer where it was."""
-        if not disk.is_at(self._lock, self._lock_path):
+        if not locks.is_at(self._lock, self._lock_path):
             raise moved(self._directory)
 
     def _wait(self) -> bool:
