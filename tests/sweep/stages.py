@@ -50,6 +50,10 @@ print("The answer is", total)
 ANSWER = "The answer is 125\n"
 
 
+COPIED = {"PYBOINC_ACCEPT_COPY": "1"}
+"""What a fork is told of its directory; others are told by :meth:`Place.start`."""
+
+
 def nothing(place: Place) -> None:
     """Nothing has happened yet."""
 
@@ -145,15 +149,18 @@ class Stage:
         return place
 
     def run(self, place: Place, tracer: Tracer) -> Run:
-        """The run that is disturbed."""
+        """The run that is disturbed: by a fork, too, where this process is one for that."""
         with tracer:
-            return place.run(*self.scenario.flags, environ=tracer.environ)
+            if not warm.ready:
+                return place.run(*self.scenario.flags, environ=tracer.environ)
+            environ = {**tracer.environ, **COPIED}
+            return warm.run(place.path, "--workers=1", *self.scenario.flags, environ=environ)
 
     def run_plainly(self, place: Place) -> Run:
         """The run after it, which nobody disturbs, by a fork where this process is one for that."""
         if not warm.ready:
             return place.run()
-        return warm.run(place.path, "--workers=1", environ={"PYBOINC_ACCEPT_COPY": "1"})
+        return warm.run(place.path, "--workers=1", environ=COPIED)
 
     def points(self, known: set[tuple[str, str]]) -> Iterator[Point]:
         """The calls of each process, with each fault that they can have.

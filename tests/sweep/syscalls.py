@@ -48,6 +48,7 @@ def sweep(seed: int, only: str) -> Part:
         sys.exit("the sweep of system calls needs strace: apt-get install strace")
     part = Part()
     with tempfile.TemporaryDirectory(prefix="pyboinc-sweep-", dir=memory()) as directory:
+        warm.make_ready()
         stages = make_stages(Path(directory))
         known: set[tuple[str, str]] = set()
         points = [point for stage in stages.values() for point in stage.points(known)]
@@ -87,7 +88,6 @@ _stages: dict[str, Stage] = {}
 
 def _begin(stages: dict[str, Stage]) -> None:
     _stages.update(stages)
-    warm.make_ready()
 
 
 def attempt(point: Point) -> tuple[str, str]:
