@@ -148,8 +148,17 @@ class Campaign:
         finally:
             self._first = 1
 
-    def run(self, volunteers: Population, faults: FaultPlan, points: Sequence[Point] = ()) -> Run:
-        """Run the program against *volunteers*, killing the master once at each of *points*."""
+    def run(
+        self,
+        volunteers: Population,
+        faults: FaultPlan,
+        points: Sequence[Point] = (),
+        look: Callable[[Project], object] = id,
+    ) -> Run:
+        """Run the program against *volunteers*, killing the master once at each of *points*.
+
+        *look* may look at the project at the end.
+        """
         self._runs += 1
         place = self._scratch / f"run-{os.getpid()}-{self._runs}"
         place.mkdir()
@@ -167,6 +176,7 @@ class Campaign:
                 lives = self._lives(project, directory, faults, points)
                 if project.refusal is not None:
                     raise project.refusal
+                look(project)
                 calls = tuple(map(_call, project.jobs))
                 changed = _changed_call(project, self._calm, calls)
             return Run(

@@ -290,7 +290,7 @@ class Project:
             tally[2 if job.failed else 1] += 1
             self.note(f"decided {job.name} {'given up' if job.failed else one.instance}")
             if one.instance is None:
-                data = failure_to_bytes(failure_of(self._rows(job)))
+                data = failure_to_bytes(failure_of(self.rows(job)))
                 disk.publish(self._directory / "new" / f"{job.name}.error", data)
             else:
                 data = self._fates.output(job, one.label or "")
@@ -335,7 +335,7 @@ class Project:
         batch, _, sequence = name.partition("_")
         return self.jobs[self._numbers[int(batch), int(sequence)]]
 
-    def _rows(self, job: Job) -> Rows:
+    def rows(self, job: Job) -> Rows:
         """Return a job as the local emulator would have it, hosts by their names."""
         workunit, results = self.world.rows(job.workunit)
         call, limits = job.call, job.limits
@@ -345,7 +345,7 @@ class Project:
         return Rows(workunit, named, Details(*what, limits.memory, limits.disk), turns)
 
     def _describe(self, job: Job) -> list[dict[str, Any]]:
-        return [asdict(one) for one in attempts(self._rows(job))]
+        return [asdict(one) for one in attempts(self.rows(job))]
 
     def _retried(self) -> Iterable[tuple[str, list[dict[str, Any]]]]:
         for job in self.jobs:
