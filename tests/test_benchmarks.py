@@ -105,3 +105,11 @@ def test_the_replay_benchmark_compares_a_restart_with_plain_loops() -> None:
     assert re.search(r"^(met   |MISSED)  replay, the whole process: ", printed, re.MULTILINE)
     assert re.search(r"^peak memory of the master: [0-9.]+ MB; ", printed, re.MULTILINE)
     assert re.search(r"^(met   |MISSED)  growth for each result: ", printed, re.MULTILINE)
+
+
+def test_the_campaign_benchmark_compares_the_simulator_with_the_emulator() -> None:
+    """Seconds of one simulation, of one more, of a long one; each beside an interpreter's start."""
+    printed = run("campaign.py", "--rounds", "1", "--jobs", "10", "--seeds", "1")
+    for name in ("100 jobs on 50 hosts", "each of many more seeds", "the local emulator"):
+        assert re.search(rf"^{name} .*x python -c pass$", printed, re.MULTILINE), printed
+    assert "a simulated run, start to end" in printed

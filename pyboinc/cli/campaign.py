@@ -17,6 +17,7 @@ import click
 
 from pyboinc import config
 from pyboinc.cli.options import echo_json
+from pyboinc.config import Settings
 from pyboinc.config.settings import cores
 from pyboinc.errors import ConfigurationError, PyboincError
 from pyboinc.faults.draws import new_seed
@@ -79,20 +80,41 @@ def try_program(program: Path, arguments: Sequence[str], given: dict[str, Any]) 
 
     if given["trace"] is not None:
         _write_trace(given["trace"], ())
-    options = _options(program, arguments, given)
+    settings, words = _settings(program, given)
+    hosts = given["hosts"] or (str(settings.hosts),)
+    options = _options(program, arguments, given, settings, [*_host_flags(hosts), *words])
     campaign = campaign_of(options)
     try:
-        return _checked(Check(options, campaign), given["as_json"], given["trace"])
+        # Its processes boot while this one imports what the volunteers need.
+        from simulator.campaign.volunteers import Volunteers
+
+        check = Check(options, campaign, Volunteers(hosts))
+        return _checked(check, given["as_json"], given["trace"])
     finally:
         campaign.close()
 
 
-def _options(program: Path, arguments: Sequence[str], given: dict[str, Any]) -> Options:
-    from simulator.campaign.check import OWN_SETTINGS, Options, settings_for
-    from simulator.campaign.volunteers import Volunteers
+def _settings(program: Path, given: dict[str, Any]) -> tuple[Settings, list[str]]:
+    """Return the settings for the program, and the flags that give them again."""
+    from simulator.campaign.check import OWN_SETTINGS, settings_for
 
     words = config.as_argv({name: given.get(name) for name in OWN_SETTINGS})
-    settings = settings_for(program, words)
+    return settings_for(program, words), words
+
+
+def _host_flags(hosts: Sequence[str]) -> list[str]:
+    return [word for one in hosts for word in ("--hosts", one)]
+
+
+def _options(
+    program: Path,
+    arguments: Sequence[str],
+    given: dict[str, Any],
+    settings: Settings,
+    flags: Sequence[str],
+) -> Options:
+    from simulator.campaign.check import Options
+
     if given["every_crash_point"] and (given["master_crashes"] or given["crash_at"]):
         raise ConfigurationError(
             "--every-crash-point kills the master once in each run; leave --master-crashes and "
@@ -101,12 +123,10 @@ def _options(program: Path, arguments: Sequence[str], given: dict[str, Any]) -> 
     seed = given["seed"]
     if seed is None:
         seed = new_seed() if settings.seed is None else settings.seed
-    hosts = given["hosts"] or (str(settings.hosts),)
     return Options(
         program=program,
         settings=settings,
-        volunteers=Volunteers(hosts),
-        flags=(*(word for one in hosts for word in ("--hosts", one)), *words),
+        flags=tuple(flags),
         arguments=tuple(arguments),
         seed=seed,
         seeds=given["seeds"] or 1,

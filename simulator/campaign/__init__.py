@@ -126,6 +126,7 @@ class Campaign:
         self._masters.boot()
         self._scratch = _scratch()
         self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
+        self._slaves.boot(program.preload_of_slaves())
         self._runs = 0
         self._calm: Run | None = None
         self._first = 1

@@ -89,7 +89,6 @@ class Options:
 
     program: Path
     settings: Settings
-    volunteers: Population
     flags: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     seed: int = 0
@@ -126,10 +125,11 @@ def campaign_of(options: Options) -> Campaign:
 
 
 class Check:
-    """The runs of one program in its *campaign*, which is not closed with it."""
+    """The runs of one program in its *campaign*, which is not closed with it, for *volunteers*."""
 
-    def __init__(self, options: Options, campaign: Campaign) -> None:
+    def __init__(self, options: Options, campaign: Campaign, volunteers: Population) -> None:
         self._options = options
+        self._volunteers = volunteers
         self.campaign = campaign
 
     def calm(self) -> Run:
@@ -176,7 +176,7 @@ class Check:
         faults: FaultPlan = self._options.settings.fault_plan(case.seed)
         points: list[Point] = [{"number": number} for number in case.at]
         points += crashes.chosen(case.seed, case.kills, self._calm.last.steps)
-        return self.campaign.run(self._options.volunteers, faults, points)
+        return self.campaign.run(self._volunteers, faults, points)
 
     def unsteady(self) -> str:
         """Say what differs between two fault-free runs; nothing if that is nothing."""

@@ -80,7 +80,6 @@ class Simulations:
         options = Options(
             program=program,
             settings=settings_for(program, words),
-            volunteers=Volunteers(texts),
             flags=(*(word for text in texts for word in ("--hosts", text)), *words),
             arguments=tuple(arguments),
             seed=seed,
@@ -88,7 +87,7 @@ class Simulations:
             at=tuple(crash_at),
             every=every_crash_point,
         )
-        return self._simulated(Check(options, self._campaign(options)))
+        return self._simulated(Check(options, self._campaign(options), Volunteers(texts)))
 
     def _campaign(self, options: Options) -> Campaign:
         """Return the campaign of a program as it is now, if need be a new one."""

@@ -8,6 +8,7 @@ a set gives itself away, and the same seed of the simulation gives the same run.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pyboinc import bundle
 from pyboinc.backends.simulated.link import Link
 from pyboinc.backends.simulated.starters import NUMBER, Starter
 from pyboinc.discovery import SKIPPED, Discovery
@@ -25,6 +27,9 @@ from pyboinc.errors import BackendError, ConfigurationError, PyboincError
 Point = Mapping[str, Any]
 """Where a master is to be killed: before the ``number``-th step, of those that are called
 ``step`` and are about ``about`` if it says so."""
+
+
+_NAMED = re.compile(rb"""["']([\w/.-]+\.py)["']""")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,15 @@ class Program:
             return Discovery(self.path.parent, self.path.name).preload
         except PyboincError:
             return []  # it will say itself what is wrong
+
+    def preload_of_slaves(self) -> list[str]:
+        """Return what the slaves import, as far as one can guess which ones will be called."""
+        names: dict[str, None] = {}
+        for slave in dict.fromkeys(_NAMED.findall(self.path.read_bytes())):
+            with suppress(PyboincError):
+                packed = bundle.pack(self.path.parent, slave.decode())
+                names.update(dict.fromkeys(packed.preload))
+        return list(names)
 
     def copy_to(self, place: Path) -> Path:
         """Copy the program's directory to *place*, without what a job directory holds."""

@@ -107,6 +107,11 @@ class Project:
         self._archives: dict[str, str] = {}
         self.world = make_world(self._fate)
 
+    @property
+    def _open(self) -> bool:
+        """Whether there are jobs that are not decided."""
+        return any(total > done + failed for total, done, failed, _ in self._tallies.values())
+
     def note(self, text: str) -> None:
         """Add a line to the trace: the virtual time (s), and what happens then."""
         self.trace.append(f"{self.world.now:.3f} {text}")
@@ -273,7 +278,7 @@ class Project:
         """Let virtual time pass, whatever the master does meanwhile."""
         until = self.world.now + seconds
         while (
-            not all(job.finished for job in self.jobs)
+            self._open
             and self.world.now < until
             and (outcomes := self.world.run_until_outcome(until))
         ):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from pyboinc.jobdir import check_archive
 
 _AHEAD = 8
 """Slaves that a worker has at once, of which one runs."""
+
+_ANOTHER = 0.3
+"""Seconds after which another worker is worth its start, if there still is work for it."""
 
 _DEATHS = 3
 """A slave under which its worker dies so often has failed."""
@@ -89,10 +92,12 @@ class Slaves:
         self._running: dict[str, tuple[Work, Run, Worker]] = {}
         self._deaths: dict[str, int] = {}
         self._workers: list[Worker] = []
-        self._preload: Sequence[str] = ()
+        self._next_worker = 0.0
+        self._preload: list[str] = []
         self._free: list[int] = []
         self._slots = 0
         self._outputs = 0
+        self._known: dict[str, str] = {}
         self._archives = scratch / "archives"
         self._archives.mkdir(parents=True, exist_ok=True)
         self._make_places()
@@ -103,20 +108,31 @@ class Slaves:
 
     def boot(self, preload: Sequence[str]) -> None:
         """Let the workers boot, which takes a while, with these modules imported beforehand."""
+        missing = set(preload) - set(self._preload)
+        if missing and self._workers and not self._running:
+            self._close_workers()
+        if missing or not self._workers:
+            self._preload = [*self._preload, *missing]
         if not self._workers:
-            self._preload = preload
-            make = partial(Worker, self._isolation, preload, str(self._scratch / "boot"))
-            self._workers = [make() for _ in range(self._number)]
+            self._add_worker()
+
+    def _add_worker(self) -> None:
+        self._workers.append(self._new_worker())
+        self._next_worker = time.monotonic() + _ANOTHER
+
+    def _new_worker(self) -> Worker:
+        return Worker(self._isolation, self._preload, str(self._scratch / "boot"))
 
     def archive(self, path: Path) -> str:
         """Return where a slave's archive is kept for all runs; *path* may go with its run."""
-        kept = self._archives / path.name
-        if not kept.exists():
+        if path.name not in self._known:
+            kept = self._archives / path.name
             check_archive(path, path.stem)
             half = kept.with_suffix(f".{os.getpid()}")
             shutil.copyfile(path, half)
             half.rename(kept)
-        return str(kept)
+            self._known[path.name] = str(kept)
+        return self._known[path.name]
 
     def order(self, work: Work) -> None:
         """Have a slave run, if it has not, without waiting for it."""
@@ -138,12 +154,15 @@ class Slaves:
         return disk.read_bounded(ending.output, self._max_output)
 
     def _fill(self) -> None:
-        self.boot(self._preload)
+        self.boot(())
         while self._queue:
             busy = Counter(id(worker) for _, _, worker in self._running.values())
             worker = min(self._workers, key=lambda one: busy[id(one)])
             if busy[id(worker)] >= _AHEAD:
-                return
+                if len(self._workers) == self._number or time.monotonic() < self._next_worker:
+                    return
+                self._add_worker()
+                continue
             self._start(worker, self._queue.popleft())
 
     def _start(self, worker: Worker, work: Work) -> None:
@@ -184,8 +203,7 @@ class Slaves:
     def _replace(self, worker: Worker, said: str) -> None:
         worker.close()
         worker.check_system(said)
-        make = partial(Worker, self._isolation, self._preload, str(self._scratch / "boot"))
-        self._workers[self._workers.index(worker)] = make()
+        self._workers[self._workers.index(worker)] = self._new_worker()
 
     def _ended(self, ended: Ended) -> None:
         work, run, _ = self._running.pop(ended.name)
@@ -241,11 +259,14 @@ class Slaves:
         self._scratch = scratch
         self._make_places()
 
-    def close(self) -> None:
-        """Stop the workers."""
+    def _close_workers(self) -> None:
         for worker in self._workers:
             worker.close()
         self._workers = []
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._close_workers()
         for path in (self._scratch / "slots").iterdir():
             removal.remove(str(path))
 
