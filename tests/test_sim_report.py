@@ -340,15 +340,23 @@ def test_the_document_names_everything() -> None:
         assert f"--{flag.replace('_', '-')} " in text
 
 
-def test_the_document_shows_what_is_printed(tmp_path: Path) -> None:
-    """docs/simulate.md: its smaller examples print those lines, but for the numbers."""
-    text = DOCUMENT.read_text("utf-8")
-    for block in re.findall(r"```console\n\$ pyboinc simulate (.*?)```", text, re.DOTALL):
-        command, _, shown = block.partition("\n")
-        if "10000" in command or ".py" in command:  # a minute of a laptop; a master program
-            continue
-        result = simulate_with(*command.split())
-        assert _shape(result.output) == _shape(shown), command
+EXAMPLE = re.compile(r"(?<=```console\n)\$ (pyboinc simulate --[^\n]*)\n(.*?)(?=```)", re.DOTALL)
+
+
+def test_the_document_shows_what_is_printed() -> None:
+    """docs/simulate.md: its smaller examples print those lines, but for the numbers.
+
+    ``python tests/test_sim_report.py`` writes into it what all of them print.
+    """
+    examples = EXAMPLE.findall(DOCUMENT.read_text("utf-8"))
+    assert len(examples) == 3
+    for command, shown in examples:
+        if "10000" not in command:  # a minute of a laptop
+            assert _shape(_printed(command)) == _shape(shown), command
+
+
+def _printed(command: str) -> str:
+    return str(simulate_with(*command.split()[2:]).output)
 
 
 def _shape(text: str) -> list[str]:
@@ -365,3 +373,11 @@ def test_the_file_of_hosts_in_the_document_can_be_read(tmp_path: Path) -> None:
     plan = Plan((str(tmp_path / "hosts.toml"),), jobs=5)
     assert simulate(plan, 1).hosts == 950
     assert sweep(plan, ["hosts=200,einstein-2016/daily:5"])
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(
+        EXAMPLE.sub(
+            lambda found: f"$ {found[1]}\n{_printed(found[1])}", DOCUMENT.read_text("utf-8")
+        )
+    )
