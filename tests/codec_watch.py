@@ -24,6 +24,7 @@ for _value in (np.zeros(1), np.float64(1)):  # the first array of a process impo
     decode(pickle.dumps(_value), CLASSES)
 
 WATCHED: list[str] = []
+_WRITTEN = frozenset(codec_types.IntFlags._value2member_map_)
 _watching = False
 
 
@@ -57,6 +58,13 @@ def outcome(data: bytes, budget: Budget) -> Any:
         return decode(data, CLASSES, budget)
     except RejectedResult as error:
         return error
+
+
+def forget_combinations() -> None:
+    """Let `enum` forget the combinations of flags that other tests have had made, for ever."""
+    made = codec_types.IntFlags._value2member_map_
+    for value in set(made) - _WRITTEN:
+        del made[value]
 
 
 def is_inert(value: Any) -> bool:

@@ -6,18 +6,16 @@ import random
 import subprocess
 from collections import Counter
 
-import codec_types
 import pytest
 from codec_bites import bites, toothless
 from codec_fuzzing import grown, mutated
 from codec_techniques import INERT, TECHNIQUES
-from codec_watch import complaint, is_inert
+from codec_watch import complaint, forget_combinations, is_inert
 from sweep import fuzz
 
 from pyboinc.codec import RejectedResult
 
 SLOW = ("memory", "time")
-WRITTEN = frozenset(codec_types.IntFlags._value2member_map_)
 
 
 def test_there_are_enough_techniques() -> None:
@@ -35,18 +33,10 @@ def test_the_techniques_bite(seed: int) -> None:
     assert toothless(bites(random.Random(seed).sample(quick, 40))) == []
 
 
-@pytest.fixture
-def flags_as_they_are_written() -> None:
-    """Let `enum` forget the combinations of flags that other tests have had made."""
-    made = codec_types.IntFlags._value2member_map_
-    for value in set(made) - set(WRITTEN):
-        del made[value]
-
-
-@pytest.mark.usefixtures("flags_as_they_are_written")
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_no_technique_does_anything(name: str) -> None:
     """Data never runs: each is refused, or is an inert value that the table lists."""
+    forget_combinations()
     technique = TECHNIQUES[name]
     wrong, result = complaint(technique.data)
 
