@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from masters import MASTER, SLAVE, Place
 from source import ROOT
 
 from pyboinc.backends.simulated.masters import Program
+from pyboinc.backends.simulated.slaves import Slaves
 from simulator.campaign import Campaign
 
 SUM_OF_SQUARES = ROOT / "examples" / "sum_of_squares" / "app_master.py"
@@ -281,3 +283,24 @@ def test_a_program_that_works_elsewhere(place: Place, tmp_path: Path) -> None:
 def test_flags_that_can_not_be(place: Place, flags: list[str], told: str) -> None:
     """Bad input: a fault that virtual time does not know, numbers that make no sense."""
     stops(simulate(place, *flags), 2, told)
+
+
+def test_a_worker_that_was_left_closes_nothing_twice(tmp_path: Path) -> None:
+    """Many runs: a fork that forgets its parent's workers keeps what it has opened since."""
+    slaves = Slaves(tmp_path / "ours", 1, "fork", 1_000_000)
+    slaves.boot([])
+    (worker,) = slaves._workers
+    number = worker.fileno()
+
+    slaves.leave(tmp_path / "theirs")
+    worker._keeper.wait()  # it ends, for here nobody else has the other end
+    opened = os.open(os.devnull, os.O_RDONLY)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+    try:
+        del worker
+        gc.collect()
+        os.fstat(number)  # still open
+    finally:
+        os.close(number)

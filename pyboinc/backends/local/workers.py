@@ -193,6 +193,14 @@ class Worker:
         self._socket.close()
         self._keeper.wait()
 
+    def leave(self) -> None:
+        """Forget it in a fork of the process whose it is, where it goes on.
+
+        The socket itself is closed, not its descriptor: whoever still knows this worker would
+        close that number once more when it goes, whatever has it by then.
+        """
+        self._socket.close()
+
     def _program(self, archive: str) -> str:
         """Return the directory with the files of *archive*, shared by all jobs."""
         directory = self._unpacked.get(archive)

@@ -253,7 +253,7 @@ class Slaves:
     def leave(self, scratch: Path) -> None:
         """Forget the workers in a fork of the process whose they are, and work in *scratch*."""
         for worker in self._workers:
-            os.close(worker.fileno())
+            worker.leave()
         self._workers, self._running = [], {}
         self._queue = deque(self._ordered.values())
         self._scratch = scratch
