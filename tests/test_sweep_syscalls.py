@@ -83,6 +83,7 @@ FOUND = {
         "write pipe:",
         "EIO",
     ),
+    "a server that could not be waited for was a traceback": ("master", "wait4", "EIO"),
     "a lock that could not be looked at was taken again and again": (
         "master",
         "newfstatat JOB/.pyboinc/lock",

@@ -211,7 +211,7 @@ class LocalBackend:
     def _revive(self) -> None:
         """Start another server in the place of one that died; it goes on where that was."""
         assert self._server is not None
-        status = self._server.wait()
+        status = _status_of(self._server)
         self._deaths += 1
         if self._deaths > _RESTARTS:
             self.close()
@@ -275,8 +275,19 @@ class LocalBackend:
                     pipe.close()
                 except OSError:  # a broken pipe, mostly: what was not said is not heard
                     pass
-        server.wait()
+        _status_of(server)
         self._started = False
+
+
+def _status_of(server: subprocess.Popen[bytes]) -> int | None:
+    """Wait for the end of *server* and return its exit status; None if that can not be had.
+
+    What it did is in its files; its status is only for a message.
+    """
+    try:
+        return server.wait()
+    except OSError:
+        return None
 
 
 def _environment() -> dict[str, str]:
