@@ -304,3 +304,17 @@ def test_a_worker_that_was_left_closes_nothing_twice(tmp_path: Path) -> None:
         os.fstat(number)  # still open
     finally:
         os.close(number)
+
+
+def test_a_master_whose_output_can_not_be_read_is_not_waited_for_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a hang: what fails after a master's end is told; nobody waits for its end again."""
+
+    def unreadable(_: object) -> str:
+        raise OSError(5, "Input/output error", "stdout")
+
+    monkeypatch.setattr("pyboinc.backends.simulated.masters._content", unreadable)
+    result = simulate(place)
+    assert result.exit_code == 2
+    assert "Input/output error" in result.stderr

@@ -154,22 +154,25 @@ class Master:
             descriptors = [*(file.fileno() for file in self._files), theirs.fileno()]
             self._process = starter.start(options, descriptors)
         self.link = Link(ours.detach())
+        self._over = False
 
     def end(self) -> tuple[int, str, str]:
         """Wait for the end; return exit code, or minus a signal's number, stdout and stderr."""
         code = self._starter.wait()
+        self._over = True
         self.link.close()
         self._masters.ended(self._starter)
         stdout, stderr = map(_content, self._files)
         return code, stdout, stderr
 
     def kill(self) -> None:
-        """End it now; it has not been waited for."""
-        with suppress(ProcessLookupError):
-            os.kill(self._process, signal.SIGKILL)
-        self.link.close()
-        with suppress(BackendError):
-            self._starter.wait()
+        """End it now, if it has not been waited for: there is one end to be told of."""
+        if not self._over:
+            with suppress(ProcessLookupError):
+                os.kill(self._process, signal.SIGKILL)
+            self.link.close()
+            with suppress(BackendError):
+                self._starter.wait()
         for file in self._files:
             file.close()
 
