@@ -23,6 +23,7 @@ from pyboinc.project import (
     Assimilation,
     ClientState,
     Daemon,
+    ErrorMask,
     Outcome,
     Output,
     Report,
@@ -113,10 +114,11 @@ class State:
     """Where a workunit is: its rows without times, hosts and names.
 
     ``unsent`` are the instances that may be sent, ``work`` the daemons that have something to do
-    (bit n for the n-th of DAEMONS).
+    (bit n for the n-th of DAEMONS), ``unneeded`` says that clients are told to abort what they
+    have not started (as pyboinc.project.abort_request()).
     """
 
-    __slots__ = ("results", "steps", "unsent", "work", "workunit")
+    __slots__ = ("results", "steps", "unneeded", "unsent", "work", "workunit")
 
     def __init__(self, workunit: Workunit, results: Results) -> None:
         self.workunit = workunit
@@ -126,6 +128,7 @@ class State:
         self.unsent = tuple(
             row.instance for row in results if may_send and row.server_state == ServerState.UNSENT
         )
+        self.unneeded = workunit.delivered or bool(workunit.error_mask & ErrorMask.CANCELLED)
         self.work = sum(
             1 << number
             for number, daemon in enumerate(DAEMONS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyboinc.project import Assimilation, Daemon, ErrorMask, create_workunit
+from pyboinc.project import Assimilation, Daemon, create_workunit
 from simulator import draws, trust
 from simulator.clock import Clock
 from simulator.daemons import Daemons
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _EXPIRE = int(Happens.EXPIRE)
 _RIGHT, _ERROR = int(Happens.RIGHT), int(Happens.ERROR)
-_CANCELLED = ErrorMask.CANCELLED
 
 
 class Server:
@@ -185,8 +184,7 @@ class Server:
         As pyboinc.project.abort_request(): its workunit has been assimilated or cancelled, or
         its deadline has passed.
         """
-        workunit = task.job.state.workunit
-        return not task.open or workunit.delivered or bool(workunit.error_mask & _CANCELLED)
+        return not task.open or task.job.state.unneeded
 
     def abort(self, host: Host, task: Task) -> None:
         """A client aborts an instance because it was told to: an error that costs nothing."""
