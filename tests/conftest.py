@@ -48,7 +48,14 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if CI else "laptop")
 
 
-LONG = {"test_disk_states", "test_examples", "test_pairs", "test_project_properties", "test_soak"}
+LONG = {
+    "test_bad_input",
+    "test_disk_states",
+    "test_examples",
+    "test_pairs",
+    "test_project_properties",
+    "test_soak",
+}
 """Modules with a test that takes five seconds or more."""
 
 found = measuring.begin()
