@@ -267,9 +267,10 @@ class Project:
         outcomes = self.world.run_until_outcome()
         if not outcomes:
             raise BackendError(
-                f"after {self.world.now / 86400:.1f} days of virtual time nothing will happen any "
-                f"more, and {total - done - failed} of {total} jobs are not done: every host has "
-                "gone for good; give more hosts, or others"
+                f"after {self.world.now / 86400:.0f} days of virtual time nothing happens any "
+                f"more, and {total - done - failed} of {total} jobs are not done: no host "
+                "that is left can do them within their delay bound; give hosts that stay longer or "
+                "are faster, or a longer --delay-bound"
             )
         self._deliver(outcomes)
         self.pass_time(self._pause())
