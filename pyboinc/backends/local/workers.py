@@ -184,6 +184,11 @@ class Worker:
                 "same command"
             )
 
+    def leave(self) -> None:
+        """Forget this worker in a fork of the process whose it is, and remains."""
+        self._socket.close()
+        self._keeper.returncode = 0  # it is not this process's child, and not to be waited for
+
     def close(self) -> None:
         """End everything behind this worker, and wait until it has."""
         try:

@@ -80,6 +80,7 @@ class Starter:
     def leave(self) -> None:
         """Forget the process, which belongs to the one that this is a fork of."""
         self._link.close()
+        self._process.returncode = 0  # not this process's child, and not to be waited for
 
     def close(self) -> None:
         """End the process; a master that it has started ends because nobody answers it."""
