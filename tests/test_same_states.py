@@ -13,7 +13,7 @@ from pyboinc.faults import FaultPlan, Kind, parse_faults
 from simulator.campaign import Campaign
 from simulator.campaign.volunteers import Volunteers
 
-JOBS = 40
+JOBS = 25
 
 COLUMNS = ("instance", "server_state", "outcome", "client_state", "validate_state", "exit_status")
 

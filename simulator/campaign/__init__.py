@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from pyboinc.backends.local.workers import Isolation
 from pyboinc.backends.simulated.fates import Fate, Job
-from pyboinc.backends.simulated.masters import Masters, Point, Program
+from pyboinc.backends.simulated.masters import Masters, Point, Program, copy, link_if_large
 from pyboinc.backends.simulated.project import Project, World
 from pyboinc.backends.simulated.slaves import Slaves
 from pyboinc.errors import ConfigurationError
@@ -31,6 +31,9 @@ from simulator.campaign.crashes import Step, down
 
 MEMORY = Path("/dev/shm")
 """A file system in memory, where there is one: nothing here is to survive a power cut."""
+
+ROOM = 1 << 30
+"""Bytes that must be free there, at least."""
 
 MOST_KILLS = 1_000
 """How often a master may be killed by its own faults."""
@@ -120,11 +123,11 @@ class Campaign:
     def __init__(
         self, program: Program, workers: int, isolation: Isolation, max_output: int
     ) -> None:
-        self._program = program
         self._max_output = max_output
         self._masters = Masters(program, isolation == "fork")
         self._masters.boot()
-        self._scratch = _scratch()
+        self._scratch = _scratch(program.size())
+        self._copy = program.copy_to(self._scratch / "program" / program.path.parent.name)
         self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
         self._slaves.boot(program.preload_of_slaves())
         self._runs = 0
@@ -163,7 +166,7 @@ class Campaign:
         self._runs += 1
         place = self._scratch / f"run-{os.getpid()}-{self._runs}"
         place.mkdir()
-        directory = self._program.copy_to(place / self._program.path.parent.name)
+        directory = copy(self._copy, place / self._copy.name, link_if_large)
         project = Project(
             self._slaves,
             faults,
@@ -298,9 +301,16 @@ def _changed_call(project: Project, calm: Run | None, calls: Sequence[Call]) -> 
     return ""
 
 
-def _scratch() -> Path:
-    """Make a directory for all that is written, in memory if TMPDIR says nothing else."""
-    where = MEMORY if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) else None
+def _scratch(size: int) -> Path:
+    """Make a directory for all that is written.
+
+    It is in memory if that has room for many times *size* (bytes) and TMPDIR says nothing else.
+    """
+    where = None
+    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK):
+        status = os.statvfs(MEMORY)
+        free = status.f_bavail * status.f_frsize
+        where = MEMORY if free > max(ROOM, 50 * size) else None
     return Path(tempfile.mkdtemp(prefix="pyboinc-simulate-", dir=where)).resolve()
 
 

@@ -184,11 +184,6 @@ class Worker:
                 "same command"
             )
 
-    def leave(self) -> None:
-        """Forget this worker in a fork of the process whose it is, and remains."""
-        self._socket.close()
-        self._keeper.returncode = 0  # it is not this process's child, and not to be waited for
-
     def close(self) -> None:
         """End everything behind this worker, and wait until it has."""
         try:
@@ -205,6 +200,7 @@ class Worker:
         close that number once more when it goes, whatever has it by then.
         """
         self._socket.close()
+        self._keeper.returncode = 0  # no child of this process: not to be waited for
 
     def _program(self, archive: str) -> str:
         """Return the directory with the files of *archive*, shared by all jobs."""

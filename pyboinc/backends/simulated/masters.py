@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ Point = Mapping[str, Any]
 """Where a master is to be killed: before the ``number``-th step, of those that are called
 ``step`` and are about ``about`` if it says so."""
 
+
+LARGE = 1 << 20
+"""Bytes of a file that is not copied for each run: it is data, which a program only reads."""
 
 _NAMED = re.compile(rb"""["']([\w/.-]+\.py)["']""")
 
@@ -56,16 +59,40 @@ class Program:
                 names.update(dict.fromkeys(packed.preload))
         return list(names)
 
+    def size(self) -> int:
+        """Return the bytes of all that :meth:`copy_to` copies."""
+        total = 0
+        for place, folders, names in os.walk(self.path.parent):
+            left_out = _left_out(place, [*folders, *names])
+            folders[:] = [name for name in folders if name not in left_out]
+            total += sum(
+                os.path.getsize(os.path.join(place, name)) for name in names if name not in left_out
+            )
+        return total
+
     def copy_to(self, place: Path) -> Path:
         """Copy the program's directory to *place*, without what a job directory holds."""
-        try:
-            shutil.copytree(self.path.parent, place, symlinks=True, ignore=_left_out)
-        except (OSError, shutil.Error) as error:
-            raise ConfigurationError(
-                f"{self.path.parent} can not be copied to {place}, where the program would be run: "
-                f"{error}; mend that, or set TMPDIR to a place with more room"
-            ) from None
-        return place
+        return copy(self.path.parent, place, shutil.copy2)
+
+
+def copy(directory: Path, place: Path, copy_file: Callable[[str, str], object]) -> Path:
+    """Copy what of *directory* a program consists of to *place*, and return that."""
+    try:
+        shutil.copytree(directory, place, symlinks=True, ignore=_left_out, copy_function=copy_file)
+    except (OSError, shutil.Error) as error:
+        raise ConfigurationError(
+            f"{directory} can not be copied to {place}, where the program would be run: "
+            f"{error}; mend that, or set TMPDIR to a place with more room"
+        ) from None
+    return place
+
+
+def link_if_large(source: str, target: str) -> None:
+    """Copy a file; of a large one make another name."""
+    if os.path.getsize(source) > LARGE:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
 
 
 def _left_out(directory: str, names: Sequence[str]) -> list[str]:
