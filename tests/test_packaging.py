@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> No
 
 
 def test_the_wheel_says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
-    """Packaging: LGPL-3.0-or-later with both texts, and the command ``pyboinc``."""
+    """Packaging: LGPL-3.0-or-later with both texts, the command ``pyboinc``, its plugin."""
     (info,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     metadata = wheel.read(f"{info}/METADATA").decode()
     assert "License-Expression: LGPL-3.0-or-later" in metadata
@@ -56,6 +56,7 @@ def test_the_wheel_says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> N
     commands = configparser.ConfigParser()
     commands.read_string(wheel.read(f"{info}/entry_points.txt").decode())
     assert dict(commands["console_scripts"]) == {"pyboinc": "pyboinc.cli:main"}
+    assert dict(commands["pytest11"]) == {"pyboinc": "pyboinc.pytest_plugin"}
 
 
 def test_the_sdist_holds_what_is_needed_to_work_on_it(built: Path) -> None:

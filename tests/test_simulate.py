@@ -134,6 +134,7 @@ def test_an_answer_that_depends_on_the_order(place: Place) -> None:
     first = simulate(place, "--failure-rate=0.5", "--seed=11")
     assert first.exit_code == 1, first.output
     assert "it printed something else (- without faults, + with them):" in first.stdout
+    assert "the same lines in another order" in first.stdout
     (line,) = [line for line in first.stdout.splitlines() if "repeat:" in line]
     words = shlex.split(line.partition("repeat:")[2])
     assert words[:2] == ["pyboinc", "simulate"]

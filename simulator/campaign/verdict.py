@@ -31,6 +31,8 @@ def differences(calm: Run, run: Run) -> list[str]:
     if calm.last.stdout != run.last.stdout:
         found.append("it printed something else (- without faults, + with them):")
         found += [f"    {line}" for line in _difference(calm.last.stdout, run.last.stdout)]
+        if sorted(calm.last.stdout.splitlines()) == sorted(run.last.stdout.splitlines()):
+            found.append("the same lines in another order: so do results arrive, in every run")
     if found and run.changed_call:
         found.append(run.changed_call)
     return found
