@@ -45,7 +45,7 @@ class Steps:
         self._link = link
         self._root = os.path.join(os.path.realpath(root), "")
         self._point = point
-        self._matching = 0
+        self._matching = self._steps = 0
         self.counts: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, step: str, subject: str) -> None:
@@ -57,14 +57,17 @@ class Steps:
                 "simulation must not touch; let it leave out directory=... when it is simulated"
             )
         self.counts[step, _JOB.sub("*", about)] += 1
-        if self._point is not None and self._is_meant(step, about, self._point):
-            self._matching += 1
-            if self._matching == self._point["number"]:
-                self._kill(step, about)
+        self._steps += 1
+        if self._point is not None and self._is_now(step, about, self._point):
+            self._kill(step, about)
 
-    def _is_meant(self, step: str, about: str, point: dict[str, Any]) -> bool:
-        named = fnmatchcase(step, point.get("step", "*"))
-        return named and fnmatchcase(about, point.get("about", "*"))
+    def _is_now(self, step: str, about: str, point: dict[str, Any]) -> bool:
+        """Whether *point* has come: the wanted step, or as many steps as there may be."""
+        if fnmatchcase(step, point.get("step", "*")) and fnmatchcase(
+            about, point.get("about", "*")
+        ):
+            self._matching += 1
+        return self._matching == point["number"] or self._steps == point.get("latest")
 
     def _kill(self, step: str, about: str) -> None:
         self._link.say(["killed", f"{step} {about}".rstrip()])

@@ -15,11 +15,11 @@ from source import ROOT
 
 from pyboinc import bundle
 from pyboinc.backends.simulated.link import Link
-from pyboinc.backends.simulated.masters import Program
+from pyboinc.backends.simulated.masters import LARGE, Program, copy, link_if_large
 from pyboinc.backends.simulated.slaves import Slaves, Work
 from pyboinc.backends.simulated.starters import Starter
 from pyboinc.differences import difference
-from pyboinc.errors import BackendError
+from pyboinc.errors import BackendError, ConfigurationError
 from simulator.campaign import crashes
 from simulator.campaign.processes import each
 
@@ -232,6 +232,8 @@ def test_points_are_of_the_seed(seed: int) -> None:
     points = crashes.chosen(seed, 5, STEPS)
     assert points == crashes.chosen(seed, 5, STEPS) != crashes.chosen(seed + 1, 5, STEPS)
     assert all(1 <= point["number"] <= 9 for point in points)
+    latest = [point["latest"] for point in points]
+    assert latest == sorted(latest)
     # What handlers of this program never do, no later life is killed at.
     later = {point["step"] for n in range(99) for point in crashes.chosen(n, 5, STEPS)[1:]}
     assert later == {"lock", "make jobs", "handle", "handled", "restore"}
@@ -287,3 +289,20 @@ def test_a_program_that_can_not_be_read_is_no_obstacle(tmp_path: Path) -> None:
     program = Program(tmp_path / "app_master.py")
     assert program.preload() == []
     assert program.preload_of_slaves() == []
+
+
+def test_large_data_is_not_copied_for_each_run(tmp_path: Path) -> None:
+    """Copies: a job directory's own files are left out, and large data has one more name."""
+    program = tmp_path / "app" / "app_master.py"
+    (tmp_path / "app" / "new").mkdir(parents=True)
+    program.write_text("pass\n")
+    (tmp_path / "app" / "new" / "1_0.out").write_text("of a real run")
+    (tmp_path / "app" / "data").write_bytes(bytes(LARGE + 1))
+    assert Program(program).size() == LARGE + 1 + len("pass\n")
+    first = Program(program).copy_to(tmp_path / "first")
+    second = copy(first, tmp_path / "second", link_if_large)
+    assert sorted(os.listdir(second)) == ["app_master.py", "data"]
+    same = [os.path.samefile(first / name, second / name) for name in ("app_master.py", "data")]
+    assert same == [False, True]
+    with pytest.raises(ConfigurationError, match="set TMPDIR to a place with more room"):
+        Program(program).copy_to(first)

@@ -15,6 +15,9 @@ Point = Mapping[str, Any]
 LONGEST_DOWN = 86_400.0
 """Seconds that a killed master stays down, at most: a night and a morning."""
 
+_START = 20
+"""Steps of a start, more or less."""
+
 _FIRST = ("remove", "make directory", "make calls", "end")
 """Steps of a first start alone, as is all that is about the slave's archive; and the last one."""
 
@@ -24,14 +27,19 @@ def chosen(seed: int, number: int, steps: Sequence[Step]) -> list[Point]:
 
     Each is of a kind drawn first, so that the few steps of a commit are hit as often as the
     many of handling; then one of that kind's, further on in each life than in the one before.
+    A life that does not come to its point is killed a little later, at whatever step that is.
     """
     points: list[Point] = []
+    total = sum(times for _, _, times in steps)
     for life in range(number):
         u = uniforms(seed, "crash", life)
         kinds = _of_a_first(steps) if life == 0 else _of_a_later(steps)
         step, about, times = kinds[int(u[0] * len(kinds))]
-        nth = 1 + int(times * (life + u[1]) / number)
-        points.append({"step": step, "about": about, "number": nth})
+        # Of what the lives before have handled, some is in old/; of all else this life does more.
+        done = u[1] * life if step == "restore" else life + u[1]
+        nth = 1 + int(times * done / number)
+        latest = _START + int(total * (life + 1 + u[4]) / number)
+        points.append({"step": step, "about": about, "number": nth, "latest": latest})
     return points
 
 
@@ -50,7 +58,7 @@ def _of_a_later(steps: Sequence[Step]) -> list[Step]:
         and (handlers_call or (step != "call" and about != ".pyboinc/spool"))
     ]
     handled = sum(times for step, _, times in steps if step == "handled")
-    return [*found, ("restore", "old/*", handled)]
+    return [*found, ("restore", "old*", handled)]
 
 
 def every(steps: Sequence[Step]) -> list[Point]:

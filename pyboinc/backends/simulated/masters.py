@@ -26,8 +26,7 @@ from pyboinc.errors import BackendError, ConfigurationError, PyboincError
 
 Point = Mapping[str, Any]
 """Where a master is to be killed: before the ``number``-th step, of those that are called
-``step`` and are about ``about`` if it says so."""
-
+``step`` and are about ``about`` if it says so, or before its step number ``latest``."""
 
 LARGE = 1 << 20
 """Bytes of a file that is not copied for each run: it is data, which a program only reads."""
