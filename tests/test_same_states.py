@@ -79,6 +79,11 @@ def never_late(states: States, faults: FaultPlan) -> set[str]:
     }
 
 
+def has_enough_errors(states: States) -> set[str]:
+    """The workunits that were given up: the last error races with what is in progress."""
+    return {name for name, (mask, _, _) in states.items() if mask}
+
+
 @pytest.mark.parametrize(
     ("rate", "kinds", "limits"),
     [
@@ -97,6 +102,8 @@ def test_every_workunit_goes_through_the_same_states(
     here = emulated(place, flags)
     assert len(here) == JOBS
     compared = never_late(there, faults) & never_late(here, faults)
+    if any("quorum" in one for one in limits):  # with one instance at a time nothing races
+        compared -= has_enough_errors(there) | has_enough_errors(here)
     assert len(compared) > JOBS / 2
     assert {name: there[name] for name in compared} == {name: here[name] for name in compared}
     assert {len(rows) for _, _, rows in there.values()} != {1}
