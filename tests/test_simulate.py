@@ -232,6 +232,17 @@ def test_jobs_that_fail_for_good(place: Place) -> None:
     assert "1 x json.decoder.JSONDecodeError" in result.output
 
 
+def test_a_program_that_can_not_run(place: Place) -> None:
+    """Failures: a mistake that stops the program without faults is no answer that is the same."""
+    program(place)
+    text = (place / "app_master.py").read_text().replace("app_slave.py", "app_slab.py")
+    (place / "app_master.py").write_text(text)
+    result = simulate(place, "--seed=1")
+    assert result.exit_code == 1
+    assert "without faults it ends with exit code 2: mend that first" in result.output
+    assert "app_slab.py" in result.output
+
+
 # ---------------------------------------------------------------- bad input
 
 

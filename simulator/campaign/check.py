@@ -19,9 +19,10 @@ from pyboinc.backends.simulated.masters import Point, Program
 from pyboinc.config import Settings
 from pyboinc.config.limits import READERS
 from pyboinc.config.values import text_of
-from pyboinc.errors import ConfigurationError
+from pyboinc.errors import ConfigurationError, PyboincError
 from pyboinc.faults import ENDING, FaultPlan, Kind
 from pyboinc.program import source_of
+from pyboinc.report import printable
 from simulator.campaign import Campaign, Population, Run, crashes
 from simulator.campaign.processes import each
 from simulator.campaign.verdict import differences, tail
@@ -34,6 +35,9 @@ FOR_PROGRAM = (*READERS, "max_output", "include")
 
 OWN_SETTINGS = (*FOR_PROGRAM, "failure_rate", "fault", "workers", "isolation")
 """The settings that a simulation listens to."""
+
+FAILED = range(1, 5)
+"""Exit codes that say that a master has failed: others are a program's own."""
 
 DAY = 86_400.0
 
@@ -141,6 +145,12 @@ class Check:
                 f"{name} ended with exit code {run.last.code} and never called pyboinc_master (or "
                 "asks for another backend itself), so there is nothing to simulate; it said:\n"
                 + (tail(run.last.stderr) or "nothing")
+            )
+        if run.last.code in FAILED or run.last.code < 0:
+            raise PyboincError(
+                f"without faults it ends with exit code {run.last.code}: mend that first. It said:"
+                + "\n"
+                + printable(tail(run.last.stderr))
             )
         return run
 
