@@ -149,8 +149,7 @@ class Check:
         if run.last.code in FAILED or run.last.code < 0:
             raise PyboincError(
                 f"without faults it ends with exit code {run.last.code}: mend that first. It said:"
-                 "\n"
-                + printable(tail(run.last.stderr))
+                "\n" + printable(tail(run.last.stderr))
             )
         return run
 
