@@ -109,7 +109,6 @@ def serve(orders: Link, preload: list[str], added: list[str]) -> tuple[dict[str,
 
     The first answer is how many threads this process has.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is for the master and for the command
     for name in ("pyboinc.master", "pyboinc.backends.simulated", *preload):
         try:
             importlib.import_module(name)
@@ -132,7 +131,6 @@ def serve(orders: Link, preload: list[str], added: list[str]) -> tuple[dict[str,
 
 def _become(options: dict[str, Any], descriptors: list[int], added: list[str]) -> Link:
     """Turn this fork into a master with these descriptors; return its link."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (1, 2):
         os.dup2(descriptors[number - 1], number)
         os.close(descriptors[number - 1])

@@ -124,6 +124,7 @@ def test_a_batch_that_can_never_be_done(tmp_path: Path) -> None:
 def test_a_starter_that_has_died() -> None:
     """Masters: a process that dies before it has become one is an error with a next step."""
     starter = Starter(0, ())
+    assert os.getsid(starter._process.pid) == starter._process.pid  # ^C does not reach it
     os.kill(starter._process.pid, signal.SIGKILL)
     starter._process.wait()
     with pytest.raises(BackendError, match="was to become the master has died"):

@@ -50,6 +50,7 @@ class Starter:
                 env=_environment(self._number) | dict.fromkeys(added, "1"),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,  # ^C is for the command, which sees to the rest
             )
         self._link = Link(ours.detach())
 
