@@ -214,6 +214,14 @@ def test_newer_numpys_orders_are_read(order: str) -> None:
     assert made.shape == value.shape and (made == value).all()
 
 
+def test_arrays_have_at_most_32_dimensions() -> None:
+    """Arrays: as many as every numpy of today can have, and not one more."""
+    back = decode(encode(np.zeros((1,) * 32)), Registry({}))
+    assert back.shape == (1,) * 32
+    with pytest.raises(RejectedResult, match="whose shape does not fit its bytes"):
+        decode(pickle.dumps(np.zeros((1,) * 33)), Registry({}))
+
+
 def test_without_numpy_arrays_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slave without numpy: an array is refused, and the message says what is missing."""
     without = [pickle.dumps(value, 4) for value in (np.arange(3), np.float64(1), np.dtype("f4"))]
