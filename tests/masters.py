@@ -103,6 +103,8 @@ class Place:
         """The SHA-256 of each outcome that :meth:`check_at_rest` has seen, by its name."""
         self.measured = True
         """Whether coverage is measured in what is started here, if it is measured at all."""
+        self.patience = PATIENCE
+        """Seconds after which :meth:`run` takes a run for one that hangs."""
         path.mkdir(parents=True, exist_ok=True)
         standard = {
             "app_types.py": TYPES,
@@ -152,7 +154,7 @@ class Place:
         command: Sequence[str] = PROGRAM,
     ) -> Run:
         """Run the program, or another command, to its end, however that comes about."""
-        return finish(self.start(*flags, environ=environ, command=command))
+        return finish(self.start(*flags, environ=environ, command=command), self.patience)
 
     def crashed(self) -> bool:
         """Whether the chosen step was reached and failed, since this was asked last."""
@@ -259,10 +261,10 @@ class Place:
         invariants.check_at_rest(self)
 
 
-def finish(process: starter.Process) -> Run:
+def finish(process: starter.Process, patience: float = PATIENCE) -> Run:
     """Wait for the end of a program; kill its process group and fail if it hangs."""
     try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
+        stdout, stderr = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         stdout, stderr = process.communicate()
