@@ -80,7 +80,7 @@ def simulate(size: int, hours: float, changes: dict[str, float]) -> dict[str, fl
     )
     changes.pop("off", None)  # not a policy
     wishes = {"buffer_min": 0.0, "daily_result_quota": 0, "jobs_at_a_time": 1, "bandwidth": 80e6}
-    wishes["feeder_slots"] = 100_000  # nobody is told that there is no work
+    wishes["feeder_slots"] = max(100, size // 4)  # nobody is told that there is no work
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     world = World(Population([group], 1), Policies().changed(**{**wishes, **changes}), seed=1)
