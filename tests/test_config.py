@@ -33,6 +33,9 @@ NOWHERE = Path("/nowhere")
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "backend": st.sampled_from(["local", "boinc", "slurm"]),
     "project_dir": st.sampled_from([Path("/srv/project"), Path("here")]),
+    "app": st.sampled_from(["other_app", "stars"]),
+    "batch_user": st.sampled_from(["7", "ada@example.org"]),
+    "signing_key": st.sampled_from([Path("/media/stick/key.pem"), Path("key.pem")]),
     "seed": st.integers(0, 2**63 - 1),
     "failure_rate": st.floats(0.01, 0.4),
     "fault": st.dictionaries(st.sampled_from(list(Kind)), st.floats(0.01, 0.06), min_size=1),
@@ -138,7 +141,7 @@ def test_the_first_place_that_gives_a_setting_counts(
     assert found.origin(setting.name) == winner
     if values:
         expected = values[winner]
-        if (setting.name, winner) == ("project_dir", config.FILE_NAME):
+        if setting.name in ("project_dir", "signing_key") and winner == config.FILE_NAME:
             expected = directory / expected
         assert getattr(found, setting.name) == expected
     if setting.name in READERS:

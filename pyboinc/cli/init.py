@@ -27,6 +27,8 @@ _HEAD = """\
 """
 _EXAMPLES = {
     "project_dir": '"/home/boincadm/projects/mine"',
+    "batch_user": '"ada@example.org"',
+    "signing_key": '"key.pem"',
     "seed": "7",
     "fault": '"crash=0.05,late=0.02"',
     "include": '["table.csv", "data/*.txt"]',

@@ -62,6 +62,9 @@ class Settings:
 
     backend: str
     project_dir: Path | None
+    app: str
+    batch_user: str | None
+    signing_key: Path | None
     #: None: not given, so the master draws one and records it.
     seed: int | None
     failure_rate: float
@@ -338,9 +341,12 @@ def _check_name(name: str, where: str, given: Mapping[str, Given]) -> None:
         raise ConfigurationError(f"{where} is given twice, also as {given[name].place}")
 
 
+_PATHS = ("project_dir", "signing_key")
+
+
 def _from_where(path: Path, name: str, value: object) -> object:
-    """A project directory in the file is meant from where the file is."""
-    if name == "project_dir" and isinstance(value, str):
+    """A path of a project or a key in the file is meant from where the file is."""
+    if name in _PATHS and isinstance(value, str):
         return path.parent / Path(value).expanduser()
     return value
 

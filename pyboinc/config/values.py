@@ -117,8 +117,17 @@ def word(value: object) -> str:
 
 def directory(value: object) -> Path:
     """The path of a directory, which need not exist yet; ~ is the home directory."""
+    return _path(value, "directory")
+
+
+def file(value: object) -> Path:
+    """The path of a file, which need not exist yet; ~ is the home directory."""
+    return _path(value, "file")
+
+
+def _path(value: object, what: str) -> Path:
     if not isinstance(value, str | Path) or "\0" in str(value):
-        raise ValueError("is not a path; give the path of a directory")
+        raise ValueError(f"is not a path; give the path of a {what}")
     return Path(value).expanduser()
 
 
