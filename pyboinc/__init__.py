@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the module typing takes longer to import than a slave's hal
     from typing import Any
 
     from pyboinc.backends import Failure, Job
+    from pyboinc.codec.agreement import bitwise, close_to
     from pyboinc.errors import JobsFailed, PyboincError
     from pyboinc.master import pyboinc_call, pyboinc_master
     from pyboinc.slave import (
@@ -32,6 +33,8 @@ _HOME = {
     "Job": "backends",
     "JobsFailed": "errors",
     "PyboincError": "errors",
+    "bitwise": "codec.agreement",
+    "close_to": "codec.agreement",
     "pyboinc_call": "master",
     "pyboinc_fraction_done": "slave",
     "pyboinc_get_input": "slave",
@@ -46,6 +49,8 @@ __all__ = [
     "Job",
     "JobsFailed",
     "PyboincError",
+    "bitwise",
+    "close_to",
     "pyboinc_call",
     "pyboinc_fraction_done",
     "pyboinc_get_input",

@@ -15,6 +15,7 @@ the job's own modules define.  `docs/codec.md` says what may travel.
     registry      which classes those are                        inspection   the last look
     explain       the messages of EncodeError                    compare      same_value
     plain         the most common pickle, read at a glance
+    agreement     what an app may name as its compare
 
 All of them travel to volunteers: standard library, Python 3.8.
 """
@@ -48,7 +49,7 @@ __all__ = [
 
 PROTOCOL = 4  # the newest that Python 3.8 and all later ones write and read alike
 DEFAULT = Budget()
-_OWN = OwnClasses()
+OWN = OwnClasses()
 
 
 def encode(
@@ -60,7 +61,7 @@ def encode(
     pickled or what `decode` would refuse on the other side.  *registry* has the classes
     that the other side knows; without one, those of the program's own modules count.
     """
-    classes = _OWN if registry is None else registry
+    classes = OWN if registry is None else registry
     try:
         data = dumps(value, PROTOCOL)
         if not _plainly_loads(value, len(data), classes, budget):

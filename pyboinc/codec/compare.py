@@ -34,7 +34,7 @@ def equal(first: Any, second: Any, registry: Registry) -> bool:
     while todo:
         item = todo.pop()
         if id(item) not in nodes:
-            node = nodes[id(item)] = _node(item, registry.by_class.get(type(item)))
+            node = nodes[id(item)] = node_of(item, registry.by_class.get(type(item)))
             kept.append((item, node))
             todo += node[1]
             for pair in node[2]:
@@ -63,12 +63,12 @@ def _look(node: Node, colours: Dict[int, int]) -> Tuple[Hashable, ...]:
     )
 
 
-def _node(item: Any, shape: Any) -> Node:
+def node_of(item: Any, shape: Any) -> Node:
     kind = type(item)
     if shape is not None:
         return _object(item, shape)
     if kind in VALUE_TYPES:
-        return (kind, _exact(item)), [], []
+        return (kind, exact_of(item)), [], []
     if kind is list or kind is tuple:
         return (kind, None), list(item), []
     if kind is deque:
@@ -88,7 +88,7 @@ def _object(item: Any, shape: Shape) -> Node:
     ordered: List[Any] = []
     pairs: List[Tuple[Any, Any]] = []
     if type(shape) is Scalar:
-        label = (shape.cls, _exact(shape.plain_value(item)))
+        label = (shape.cls, exact_of(shape.plain_value(item)))
     elif type(shape) is Tuple_:
         ordered = list(tuple.__iter__(item))
     elif type(shape) is Container and shape.base is list:
@@ -98,13 +98,13 @@ def _object(item: Any, shape: Shape) -> Node:
     return label, ordered, pairs + list(shape.attributes(item).items())
 
 
-def _exact(item: Any) -> Any:
+def exact_of(item: Any) -> Any:
     """Something that is equal for two plain values if they are the same, bit for bit."""
     kind = type(item)
     if kind is float:
         return "nan" if item != item else pack(">d", item)
     if kind is complex:
-        return _exact(item.real), _exact(item.imag)
+        return exact_of(item.real), exact_of(item.imag)
     if kind is bytearray:
         return bytes(item)
     if kind in (int, str, bytes, bool, type(None)):

@@ -110,6 +110,16 @@ def test_a_value_goes_there_and_back() -> None:
     assert codec.decode(codec.encode(value), HERE) == value
 
 
+def test_what_app_types_may_name() -> None:
+    """Volunteers: ``from pyboinc import close_to`` in app_types.py works there, and compares."""
+    from pyboinc import bitwise, close_to
+
+    point, near, other = Point(1, 2.0), Point(1, 2.0 + 1e-12), Point(1, 2.1)
+    values = [Everything(each, Colour.RED, datetime.datetime.min) for each in (point, near, other)]
+    assert close_to()(values[0], values[1]) and not close_to()(values[0], values[2])
+    assert bitwise(values[0], values[0]) and not bitwise(values[0], values[1])
+
+
 def test_what_is_hostile_is_refused() -> None:
     """Codec: a pickle that names anything else is refused, on this Python too."""
     with pytest.raises(RejectedResult):
