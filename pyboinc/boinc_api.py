@@ -42,6 +42,7 @@ CHANNELS = (
 """The channels, in the order in which they lie in the shared memory."""
 
 _SOFT_LINK = re.compile(rb"\A\s*<soft_link>(.*?)</soft_link>")
+_TARGET = re.compile(rb"\.\./\.\./projects/(?!\.)[^/\0]+/(?!\.\.?\Z)[^/\0]+")
 
 
 def resolve(name: str) -> str:
@@ -49,13 +50,25 @@ def resolve(name: str) -> str:
 
     The target is relative to where the link is.  A file that is no soft link, a real symbolic
     link, or one that is not there yet is meant itself.
+
+    A client makes soft links to files of the project only.  But a project's server may have
+    an input file copied into the slot under any name, so one that is in the wrong hands could
+    hand out its own "soft link", to a file of the volunteer's.  Raises
+    :class:`~pyboinc.errors.SlaveError` for such a one.
     """
     try:
         with open(name, "rb") as file:
-            link = _SOFT_LINK.match(file.read(512))
+            link = _SOFT_LINK.match(file.read(2048))
     except OSError:
         return name
-    return os.path.join(os.path.dirname(name), os.fsdecode(link.group(1))) if link else name
+    if link is None:
+        return name
+    if not _TARGET.fullmatch(link.group(1)):
+        raise SlaveError(
+            f"{os.path.basename(name)} is a soft link that no BOINC client makes: it leads to "
+            f"{link.group(1)!r}, which is not in the project's directory"
+        )
+    return os.path.join(os.path.dirname(name), os.fsdecode(link.group(1)))
 
 
 class InitData:

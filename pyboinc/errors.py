@@ -4,6 +4,7 @@
     |-- ConfigurationError          a setting that can not be, an unknown backend or fault     2
     |-- EncodeError                 an input or output that can not travel                    2
     |-- RejectedResult              bytes that the safe loader refused                        1
+    |-- RejectedArchive             a slave's code that the project's key has not signed      2
     |-- SlaveError                  a slave used the library in a way that can not work       1
     |-- JobDirectoryError           the job directory can not be used                         2
     |   |-- DirectoryBusy           another master holds it                                   3
@@ -56,6 +57,12 @@ class RejectedResult(PyboincError, ValueError):
         super().__init__(reason + where)
         self.reason = reason
         self.offset = offset
+
+
+class RejectedArchive(PyboincError, ValueError):
+    """A slave's archive that was not signed by the project's key, or a key that is none."""
+
+    exit_code = 2
 
 
 class SlaveError(PyboincError, RuntimeError):

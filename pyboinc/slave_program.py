@@ -25,6 +25,7 @@ from pyboinc.slave import Classes
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes longer to import than all of this
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import BinaryIO
 
 SLAVE_NAMES = frozenset(
     [
@@ -211,7 +212,7 @@ def names_in(code: CodeType) -> set[str]:
     return names
 
 
-def unpack(archive: str, directory: str) -> None:
+def unpack(archive: str | BinaryIO, directory: str) -> None:
     """Unpack the zip *archive* into *directory*, unless it is there already, and whole.
 
     Files are read-only, because jobs share them.  Several processes may do this at the same

@@ -28,6 +28,11 @@ if TYPE_CHECKING:  # the module typing takes longer to import than all of this
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from pyboinc.boinc_api import Task
+
+PROGRAM = "program"
+"""The directory in a slot that an archive is unpacked into."""
+
 _LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -119,14 +124,23 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigurationError("usage: python -m pyboinc.slave_runner ARCHIVE SLAVE")
     archive, name = arguments
     slot = os.getcwd()
-    task = None
-    if os.path.exists("init_data.xml"):
-        from pyboinc.boinc_api import Task
+    task = task_in(slot)
+    unpack(archive if task is None else task.resolve(archive), os.path.join(slot, PROGRAM))
+    return start(slot, name, task)
 
-        task = Task(slot)
-        archive = task.resolve(archive)
-    unpack(archive, os.path.join(slot, "program"))
-    program = Program(os.path.join(slot, "program"), name)
+
+def task_in(slot: str) -> Task | None:
+    """Return the connection to the BOINC client that started this process in *slot*, if any."""
+    if not os.path.exists(os.path.join(slot, "init_data.xml")):
+        return None
+    from pyboinc.boinc_api import Task
+
+    return Task(slot)
+
+
+def start(slot: str, name: str, task: Task | None) -> int:
+    """Run the slave *name* of the archive that was unpacked in *slot*; return the exit status."""
+    program = Program(os.path.join(slot, PROGRAM), name)
     program.install()
     slave.begin(slave.Instance(slot, program.classes, task))
     return run(program)

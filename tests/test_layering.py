@@ -45,6 +45,7 @@ PARTS = {
         "stderr",
     ],
     "bundle": ["bundle", "discovery", "classes", "differences"],
+    "signing": ["signing"],
     "config": ["config", "config.*"],
     "faults": ["faults", "faults.*", "spelling"],
     "slave": ["slave", "slave_*", "boinc_api"],
@@ -55,8 +56,8 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "master live local campaign simulator backends project jobdir bundle config faults slave"
-    " codec errors names",
+    "cli": "master live local campaign simulator backends project jobdir bundle signing config"
+    " faults slave codec errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
     "plugin": "campaign simulated errors names",
     "trial": "master simulated local jobdir config errors names",
@@ -69,6 +70,7 @@ BELOW = {
     "simulator": "project faults errors",
     "jobdir": "codec config errors names",
     "bundle": "codec config faults errors names",
+    "signing": "jobdir slave errors names",
     "config": "faults errors names",
     "faults": "errors",
     "slave": "codec errors names",
@@ -86,6 +88,7 @@ THIRD_PARTY = {
     "live": {"rich"},
     "codec": {"numpy"},
     "local": {"numpy"},
+    "signing": {"cryptography"},
     "simulator": {"numpy", "simpy"},
     "campaign": {"numpy", "simpy"},
     "plugin": {"pytest"},
