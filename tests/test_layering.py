@@ -11,6 +11,7 @@ from source import Module, modules
 
 PARTS = {
     "cli": ["cli", "cli.*", "__main__"],
+    "administration": ["administration", "administration.*"],
     "master": [
         "master",
         "calls",
@@ -56,8 +57,9 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "master live local campaign simulator backends project jobdir bundle signing config"
-    " faults slave codec errors names",
+    "cli": "administration master live local campaign simulator backends project jobdir bundle"
+    " signing config faults slave codec errors names",
+    "administration": "backends jobdir bundle signing codec config slave errors names",
     "master": "live backends jobdir bundle codec config faults errors names",
     "plugin": "campaign simulated errors names",
     "trial": "master simulated local jobdir config errors names",
