@@ -66,7 +66,7 @@ class JobDirectory:
         self.checkpoint = path / "pyboinc_checkpoint"
         self.record: RunRecord | None = None
         self._lock = -1
-        self._jobs_made = 0
+        self.jobs_made = 0
         self._quarantine = Quarantine(self.state / "quarantine")
         self._opened: tuple[Spool, Journal] | None = None
 
@@ -100,7 +100,7 @@ class JobDirectory:
         spool = self.state / "spool"
         begun = self.record is not None and self.record.batch is not None
         lost = begun and not journal.phases and spool.exists() and spool.stat().st_size > 0
-        if lost or journal.calls < self._jobs_made:
+        if lost or journal.calls < self.jobs_made:
             raise DirectoryDamaged(
                 f"{self.state / 'journal'} counts {journal.calls} calls, and more were committed; "
                 "restore it from a backup, or start a new batch with --fresh"
@@ -155,7 +155,7 @@ class JobDirectory:
         fields = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
         check_format(self.checkpoint, fields.get("format", "damaged"))
         jobs = fields.get("jobs", "0")
-        self._jobs_made = int(jobs) if jobs.isdecimal() else 0
+        self.jobs_made = int(jobs) if jobs.isdecimal() else 0
         return lines[0]
 
     def begin(self, record: RunRecord) -> None:
@@ -213,7 +213,7 @@ class JobDirectory:
         for directory in (self.new, self.old):
             disk.make_directory(directory)
         self.record = None
-        self._jobs_made = 0
+        self.jobs_made = 0
         return target
 
     def put_by(self, outcomes: Mapping[Arrival, Path]) -> Path:

@@ -222,6 +222,10 @@ class Spool:
         (call,) = calls_from(self._log, self._starts[sequence], sequence, sequence + 1)
         return call
 
+    def calls(self, first: int, last: int) -> Iterator[SpooledCall]:
+        """Yield the records of the calls *first* <= sequence < *last*."""
+        return calls_from(self._log, self.start_of(first), first, last)
+
     def data(self, call: SpooledCall) -> bytes:
         """Return the encoded input of *call*."""
         return input_of(self._log, call.sequence, call.offset, call.size, call.crc32)

@@ -33,6 +33,9 @@ import forks
 OWN = re.compile(r"(PYBOINC_(?!TEST_(TRACER|CLOCK))|PYTEST_|PHASES|TIMELINE)")
 """Variables that mean nothing to Python's start; of a fork, no others differ from its parent's."""
 
+MODULES = ("pyboinc", "pyboinc.slave_volunteer")
+"""What is started with ``-m`` by a fork."""
+
 _LONGEST = 1 << 17
 """Bytes of a request: more does not go into one message."""
 
@@ -150,7 +153,7 @@ class Starter:
         """Whether a fork would be as this command, started in this environment."""
         if command[0] != sys.executable or len(command) < 2:
             return False
-        if list(command[1:3]) != ["-m", "pyboinc"]:
+        if command[1] != "-m" or command[2] not in MODULES:
             path = os.path.join(place, command[1])
             if command[1].startswith("-") or not os.path.isfile(path):
                 return False

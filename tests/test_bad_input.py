@@ -804,8 +804,6 @@ def test_a_master_inside_a_handler(place: Place) -> None:
 SETTINGS = {
     "backend": (["--backend", "lokal"], {}, ["there is no backend 'lokal'", "'local'"]),
     "backend by environment": ([], {"PYBOINC_BACKEND": "lokal"}, ["'lokal'"]),
-    "boinc": (["--backend", "boinc"], {}, ["not supported by this version yet", "--backend local"]),
-    "a project": ([], {"PYBOINC_DIR": "."}, ["not supported by this version yet"]),
     "fault": (["--fault", "crsh=0.1"], {}, ["there is no fault 'crsh'", "crash"]),
     "probability": (["--fault", "crash=1.5"], {}, ["1.5", "from 0 to 1"]),
     "no number": (["--fault", "crash=often"], {}, ["'often'", "from 0 to 1"]),
@@ -821,6 +819,15 @@ def test_a_setting_that_can_not_be(place: Place, what: str) -> None:
     flags, environ, told = SETTINGS[what]
     stops(place.run(*flags, environ=environ), 2, *told)
     assert not (place / ".pyboinc").exists()
+
+
+def test_a_project_that_is_none(place: Place) -> None:
+    """Bad input: the backend boinc without a project's directory names it, and begins no batch."""
+    stops(
+        place.run("--backend", "boinc"), 2, "give its directory with --project-dir, or PYBOINC_DIR"
+    )
+    stops(place.run("--project-dir", "."), 2, "is no BOINC project: it has no config.xml")
+    assert not (place / ".pyboinc/run.json").exists()
 
 
 def test_the_simulated_backend_alone(place: Place) -> None:

@@ -268,11 +268,17 @@ def _simulated(directory: JobDirectory, settings: Settings) -> Backend:
     return SimulatedBackend(directory, settings)
 
 
+def _boinc(directory: JobDirectory, settings: Settings) -> Backend:
+    from pyboinc.backends.boinc import BoincBackend
+
+    return BoincBackend(directory, settings)
+
+
 _BUILT_IN: dict[str, Callable[[JobDirectory, Settings], Backend]] = {
+    "boinc": _boinc,
     "local": _local,
     "simulated": _simulated,
 }
-_ANNOUNCED = {"boinc": "a real BOINC project is not supported by this version yet"}
 
 
 def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:
@@ -285,8 +291,6 @@ def find_backend(name: str) -> Callable[[JobDirectory, Settings], Backend]:
     for entry in entry_points(group="pyboinc.backends", name=name):
         opener: Callable[[JobDirectory, Settings], Backend] = entry.load()
         return opener
-    if name in _ANNOUNCED:
-        raise ConfigurationError(f"backend {name!r}: {_ANNOUNCED[name]}; use --backend local")
     names = sorted({*_BUILT_IN, *(e.name for e in entry_points(group="pyboinc.backends"))})
     near = get_close_matches(name, names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,69 @@
+"""One MariaDB for a whole run of tests, however many processes of pytest share it.
+
+The first that needs it starts it (``guardian.py``, which ends it when the run has ended).  Each
+test has a database of its own in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from sweep.shared import memory
+
+PATIENCE = 120.0
+"""Seconds that the server is waited for."""
+
+
+def is_installed() -> bool:
+    """Whether there is a MariaDB that could be started."""
+    return all(map(shutil.which, ("mariadbd", "mariadb-install-db")))
+
+
+def _run_of_tests() -> int:
+    """The process that all processes of this run of tests have in common."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
+def socket() -> str:
+    """Return the path of the server's socket; start the server if need be."""
+    process = _run_of_tests()
+    root = memory() or Path(tempfile.gettempdir())
+    directory = root / f"pyboinc-mariadb-{process}"
+    with open(root / f".pyboinc-mariadb-{process}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            directory.mkdir()
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    str(Path(__file__).with_name("guardian.py")),
+                    str(directory),
+                    str(process),
+                ],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if "COV" not in name},
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not (directory / "ready").exists():
+            if (directory / "failed").exists():
+                raise OSError((directory / "failed").read_text())
+            assert time.monotonic() < deadline, "MariaDB does not come up"
+            time.sleep(0.02)
+    return str(directory / "sock")
+
+
+def connect(database: str | None = None, **how: Any) -> pymysql.Connection[Any]:
+    """Return a connection as the server's own administrator."""
+    return pymysql.connect(
+        unix_socket=socket(), user="root", database=database, autocommit=True, **how
+    )
