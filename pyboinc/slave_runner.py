@@ -108,8 +108,9 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     """Return *trace* without the frames of this library and of the import machinery."""
     frames = []
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((_LIBRARY, "<frozen importlib")):
+        name = trace.tb_frame.f_code.co_filename
+        file = os.path.normpath(name)  # a client starts us as ../../projects/...
+        if not file.startswith(_LIBRARY) and not name.startswith("<frozen importlib"):
             frames.append(trace)
         trace = trace.tb_next
     chain: TracebackType | None = None

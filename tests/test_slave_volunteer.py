@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+import pyboinc
 from pyboinc import boinc_api, codec, signing
 from pyboinc.bundle import stored_zip
 from pyboinc.errors import SlaveError
@@ -188,3 +190,28 @@ def test_the_usage_is_said(slot: Path) -> None:
         )
         assert ended.returncode in (1, 2)
         assert why in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_started_as_a_client_does_it_a_slave_that_raises_shows_its_own_frames(
+    slot: Path, key: rsa.RSAPrivateKey
+) -> None:
+    """Volunteers: a client names the program ``../../projects/X``; our frames are left out then, too."""
+    raises = stored_zip({"app_slave.py": b"def fails():\n    raise ValueError('seven')\nfails()\n"})
+    (slot / "slave.zip").write_bytes(signing.sign_archive(raises, "app_slave.py", key))
+    app = slot.parent.parent / "app.pyz"
+    with ZipFile(app, "w") as archive:
+        for file in Path(pyboinc.__file__).parent.glob("**/*.py"):
+            archive.write(file, Path("pyboinc") / file.relative_to(Path(pyboinc.__file__).parent))
+        start = f"from pyboinc.slave_volunteer import main\nmain({signing.public_key(key)!r})\n"
+        archive.writestr("__main__.py", start)
+    ended = subprocess.run(
+        [sys.executable, "-I", "../../app.pyz"],
+        cwd=slot,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("ValueError: seven\n")
+    assert "slave_runner" not in ended.stderr
+    assert "slave_program" not in ended.stderr

@@ -35,6 +35,7 @@ _INVALID = 2
 _STDERR = re.compile(r"<stderr_txt>\n?(.*)</stderr_txt>", re.DOTALL)
 _MESSAGE = re.compile(r"<message>\n?(.*?)</message>", re.DOTALL)
 _SIGNAL = re.compile(r"process got signal ([0-9]+)")
+_ESCAPED = re.compile(r"(?:&#(?:12[89]|1[3-9][0-9]|2[0-4][0-9]|25[0-5]);)+")
 
 
 def attempt_of(row: Row) -> Attempt:
@@ -64,11 +65,17 @@ def unwrapped(text: str) -> str:
     """Return what the slave wrote, or what the client says if it wrote nothing."""
     stderr = _STDERR.search(text)
     if stderr is not None and stderr[1].strip():
-        return stderr[1]
+        return _ESCAPED.sub(_unescaped, stderr[1])
     message = _MESSAGE.search(text)
     if message is not None:
         return message[1].strip()
     return "" if "<core_client_version>" in text else text
+
+
+def _unescaped(numbers: re.Match[str]) -> str:
+    """Return the text of bytes above 127, each of which a client writes as a number."""
+    data = bytes(int(number) for number in re.findall("[0-9]+", numbers[0]))
+    return data.decode("utf-8", "replace")
 
 
 def failure(index: int, name: str, mask: int, attempts: Iterable[Attempt]) -> Failure:
