@@ -9,14 +9,17 @@ A BOINC client starts a task in a *slot* directory and leaves there
   flag that says whether it is unread.
 
 The task tells its progress through the channel ``app_status`` and says that it is finished
-by the file ``boinc_finish_called``, the very last thing it writes (BOINC api/boinc_api.cpp,
-lib/app_ipc.cpp).  What the client sends (heartbeat, suspend, quit) is not read yet.
+by the file ``boinc_finish_called``, the very last thing it writes.  What the client sends
+meanwhile (suspend, resume, quit, abort) is heard by :mod:`pyboinc.slave_watcher`
+(BOINC api/boinc_api.cpp, lib/app_ipc.cpp).
 
 This file travels to volunteers: standard library, Python 3.8.
 """
 
 from __future__ import annotations
 
+import _thread
+import fcntl
 import mmap
 import os
 import re
@@ -24,9 +27,22 @@ import time
 
 from pyboinc.errors import SlaveError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
 INIT_DATA = "init_data.xml"
 FINISHED = "boinc_finish_called"
+TEMPORARY_EXIT = "boinc_temporary_exit"
+LOCK = "boinc_lockfile"
 SHARED_MEMORY = "boinc_mmap_file"
+
+ABORTED = 194
+"""The exit status that tells the client: ended because it said so (``EXIT_ABORTED_BY_CLIENT``)."""
+
+OCCUPIED = 35.0
+"""Seconds to wait for an earlier process of the task that is still in the slot."""
 
 CHANNEL_SIZE = 1024
 CHANNELS = (
@@ -96,7 +112,7 @@ class InitData:
 
 
 class Channels:
-    """The shared memory between client and task."""
+    """The shared memory between client and task; either side may look at any time."""
 
     def __init__(self, path: str) -> None:
         with open(path, "r+b") as file:
@@ -115,6 +131,35 @@ class Channels:
         self._memory[start] = 1
         return True
 
+    def receive(self, channel: str) -> str:
+        """Take the message out of *channel*; return "" if there is none."""
+        start = CHANNELS.index(channel) * CHANNEL_SIZE
+        if not self._memory[start]:
+            return ""
+        text = self._memory[start + 1 : start + CHANNEL_SIZE].partition(b"\0")[0]
+        self._memory[start] = 0
+        return text.decode("utf-8", "replace")
+
+
+class Critical:
+    """What must not be cut short: while one thread is inside, the client's orders wait.
+
+    Who enters and finds the client gone ends at once: an orphan must not write into a slot
+    in which the client may have started the task again.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._lock = _thread.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._task.is_orphan():
+            os._exit(0)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
 
 class Task:
     """This process as a task of the BOINC client whose slot is the directory *slot*.
@@ -124,19 +169,50 @@ class Task:
 
     def __init__(self, slot: str) -> None:
         self.slot = slot
-        with open(os.path.join(slot, INIT_DATA), encoding="utf-8", errors="replace") as file:
-            self.init_data = InitData(file.read())
-        self.fraction_done = 0.0
+        self.read_init_data()
+        self.critical = Critical(self)
+        self.fraction_done: float | None = None
         self.checkpoint_cpu_time = self.init_data.number("wu_cpu_time")
+        self.helpers_cpu_time = 0.0
         self._cpu_before = self.checkpoint_cpu_time
+        self._checkpointed = -float("inf")
+        self._due: tuple[Callable[[], None], float] | None = None
+        self._process, self._parent = os.getpid(), os.getppid()
         try:
             self._channels: Channels | None = Channels(os.path.join(slot, SHARED_MEMORY))
         except FileNotFoundError:  # an app version without <api_version>: progress has no way
             self._channels = None
 
+    def read_init_data(self) -> None:
+        """Read what the client says of this task; it may be another thing now."""
+        with open(os.path.join(self.slot, INIT_DATA), encoding="utf-8", errors="replace") as file:
+            self.init_data = InitData(file.read())
+
+    def occupy(self, patience: float = OCCUPIED) -> None:
+        """Take the slot, when an earlier process of this task, if there is one, has left it.
+
+        It may be one whose client was killed, and that has not noticed yet.  After *patience*
+        seconds this process ends, and the client starts it again later.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        lock = os.open(os.path.join(self.slot, LOCK), flags, 0o666)  # open until this process ends
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > end:
+                    self.exit_temporarily(600, "another process of this task is still running")
+                time.sleep(0.1)
+
+    # -- what the task says
+
     def cpu_time(self) -> float:
-        """Return the CPU time of this task so far."""
-        return self._cpu_before + time.process_time()
+        """Return the CPU time of this task so far, its children that have ended included."""
+        times = os.times()
+        children = times.children_user + times.children_system - self.helpers_cpu_time
+        return self._cpu_before + time.process_time() + max(0.0, children)
 
     def resolve(self, name: str) -> str:
         """Return the real path of the task's file *name*; see :func:`resolve`."""
@@ -145,35 +221,121 @@ class Task:
     def report_progress(self, fraction: float) -> None:
         """Tell the client that *fraction* of the work is done (0.0 to 1.0)."""
         self.fraction_done = fraction
-        self._send_status()
+        self.report_status()
 
-    def report_checkpoint(self) -> None:
+    def report_status(self, overwrite: bool = False) -> None:
+        """Tell the client how far the task is, if it has read what it was told before."""
+        if self._channels is None or os.getpid() != self._process:
+            return
+        # Always both times: the client takes a missing one as zero.  A fraction that is not
+        # known yet is left out, or a task that was started again would seem to begin anew.
+        text = (
+            f"<current_cpu_time>{self.cpu_time():.9e}</current_cpu_time>\n"
+            f"<checkpoint_cpu_time>{self.checkpoint_cpu_time:.9e}</checkpoint_cpu_time>\n"
+        )
+        if self.fraction_done is not None:
+            text += f"<fraction_done>{self.fraction_done:.9e}</fraction_done>\n"
+        self._channels.send("app_status", text, overwrite)
+
+    def send_trickle_up(self, variety: str, text: str) -> None:
+        """Send *text* to the project's server while the task goes on."""
+        with self.critical:
+            path = os.path.join(self.slot, "trickle_up.xml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"<variety>{variety}</variety>\n{text}")
+            if self._channels is not None:
+                self._channels.send("trickle_up", "<have_new_trickle_up/>\n", overwrite=True)
+
+    # -- what the client says
+
+    def receive(self, channel: str) -> str:
+        """Take the client's message out of *channel*; return "" if there is none."""
+        return "" if self._channels is None else self._channels.receive(channel)
+
+    def receive_trickle_down(self) -> str | None:
+        """Return the oldest message of the project's server to this task, once; None if none."""
+        names = [name for name in os.listdir(self.slot) if name.startswith("trickle_down_")]
+        if not names:
+            return None
+        path = os.path.join(self.slot, min(names))
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        os.unlink(path)
+        return text
+
+    def is_orphan(self) -> bool:
+        """Say whether the client, or the process that started this one, is gone."""
+        if os.getpid() != self._process:
+            return False  # a child of the slave's own
+        if os.getppid() != self._parent:
+            return True
+        client = int(self.init_data.number("client_pid"))
+        try:
+            if client > 0:
+                os.kill(client, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # there it is, and it is another user's
+        return False
+
+    # -- checkpoints
+
+    def time_to_checkpoint(self) -> bool:
+        """Say whether the volunteer's preferences allow that the disk is used now."""
+        period = self.init_data.number("checkpoint_period")
+        return time.monotonic() - self._checkpointed >= period
+
+    def checkpoint(self, save: Callable[[], None]) -> None:
+        """Have *save* write a checkpoint, now or when the volunteer's preferences allow it.
+
+        The one that waits is written when the client says that the task must quit, or gives
+        way to a later one.
+        """
+        with self.critical:
+            self._due = save, self.cpu_time()
+            if self.time_to_checkpoint():
+                self.save_due()
+
+    def save_due(self) -> None:
+        """Write the checkpoint that is waiting, if there is one."""
+        if self._due is not None:
+            save, cpu_time = self._due
+            self._due = None
+            save()
+            self.report_checkpoint(cpu_time)
+
+    def report_checkpoint(self, cpu_time: float | None = None) -> None:
         """Tell the client that the task could go on from here after a restart.
 
         The client learns of it by the change of ``checkpoint_cpu_time``.
         """
-        self.checkpoint_cpu_time = self.cpu_time()
-        self._send_status(overwrite=True)
+        self._checkpointed = time.monotonic()
+        self.checkpoint_cpu_time = self.cpu_time() if cpu_time is None else cpu_time
+        self.report_status(overwrite=True)
+
+    # -- the end
 
     def finish(self) -> None:
-        """Tell the client that all is done and written; the process must end at once."""
-        self._send_status(overwrite=True)
-        path = os.path.join(self.slot, FINISHED)
+        """Tell the client that all is done and written; the process must end at once.
+
+        It hears nothing more of what the client says.
+        """
+        self.critical.__enter__()
+        self.report_status(overwrite=True)
+        self._leave(FINISHED, "0\n")
+
+    def exit_temporarily(self, seconds: int, reason: str) -> NoReturn:
+        """End this process; the client starts the task again after so many *seconds*."""
+        self._leave(TEMPORARY_EXIT, f"{seconds}\n{reason}\n")
+        os._exit(0)
+
+    def _leave(self, name: str, text: str) -> None:
+        path = os.path.join(self.slot, name)
         try:
-            with open(path, "w", encoding="ascii") as file:
-                file.write("0\n")
+            with open(path, "w", encoding="ascii", errors="replace") as file:
+                file.write(text)
         except OSError as error:
             raise SlaveError(
                 f"can not tell the BOINC client that the task is finished: {path}: {error}"
             ) from error
-
-    def _send_status(self, overwrite: bool = False) -> None:
-        # Always all three: the client takes a missing time as zero.
-        if self._channels is not None:
-            self._channels.send(
-                "app_status",
-                f"<current_cpu_time>{self.cpu_time():.9e}</current_cpu_time>\n"
-                f"<checkpoint_cpu_time>{self.checkpoint_cpu_time:.9e}</checkpoint_cpu_time>\n"
-                f"<fraction_done>{self.fraction_done:.9e}</fraction_done>\n",
-                overwrite,
-            )

@@ -162,7 +162,8 @@ class Instance:
             os.rename(name + ".tmp", name)
         else:
             # Written in place: the client takes the file when the task says it has finished.
-            write(self.task.resolve(OUTPUT), data)
+            with self.task.critical:
+                write(self.task.resolve(OUTPUT), data)
         self.returned = True
 
     def fraction_done(self, fraction: float) -> None:
@@ -185,9 +186,11 @@ class Instance:
         from zlib import crc32
 
         data = codec.encode(state, "checkpoint", self._checkpoint_classes())
-        write_whole(self._path(CHECKPOINT), b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data)
-        if self.task is not None:
-            self.task.report_checkpoint()
+        whole = b"%s%08x\n" % (_CHECKPOINT_MARK, crc32(data)) + data
+        if self.task is None:
+            write_whole(self._path(CHECKPOINT), whole)
+        else:
+            self.task.checkpoint(lambda: write_whole(self._path(CHECKPOINT), whole))
 
     def _checkpoint_classes(self) -> Classes:
         """Return what a checkpoint may hold: also classes of the program, which reads it itself."""
@@ -231,14 +234,28 @@ def current() -> Instance:
 
 def _task(slot: str) -> Task | None:
     """Return the connection to the BOINC client that started this program in *slot*, if any."""
+    task = task_in(slot)
+    if task is not None:
+        import atexit
+
+        atexit.register(_finish)
+    return task
+
+
+def task_in(slot: str) -> Task | None:
+    """Return the connection to the BOINC client that started this process in *slot*, if any.
+
+    From now on the process does what the client says.
+    """
     if not os.path.exists(slot + "/init_data.xml"):
         return None
-    import atexit
-
     from pyboinc.boinc_api import Task
+    from pyboinc.slave_watcher import Watcher
 
-    atexit.register(_finish)
-    return Task(slot)
+    task = Task(slot)
+    task.occupy()
+    Watcher(task).start()
+    return task
 
 
 def _finish() -> None:
@@ -284,7 +301,8 @@ def pyboinc_save_checkpoint(state: Any) -> None:
     """Save *state*, so that this job goes on from here when the computer is restarted.
 
     *state* may be anything that an output may be.  It replaces the state saved before, whole
-    or not at all.
+    or not at all.  A volunteer says how often the disk may be used: what comes sooner waits
+    in memory, and is written when the task is told to quit.
     """
     current().save_checkpoint(state)
 

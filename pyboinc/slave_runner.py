@@ -125,18 +125,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigurationError("usage: python -m pyboinc.slave_runner ARCHIVE SLAVE")
     archive, name = arguments
     slot = os.getcwd()
-    task = task_in(slot)
+    task = slave.task_in(slot)
     unpack(archive if task is None else task.resolve(archive), os.path.join(slot, PROGRAM))
     return start(slot, name, task)
-
-
-def task_in(slot: str) -> Task | None:
-    """Return the connection to the BOINC client that started this process in *slot*, if any."""
-    if not os.path.exists(os.path.join(slot, "init_data.xml")):
-        return None
-    from pyboinc.boinc_api import Task
-
-    return Task(slot)
 
 
 def start(slot: str, name: str, task: Task | None) -> int:

@@ -26,7 +26,7 @@ import io
 import os
 import sys
 
-from pyboinc import slave_runner
+from pyboinc import slave, slave_runner
 from pyboinc.errors import ConfigurationError, PyboincError, RejectedArchive, SlaveError
 from pyboinc.slave_archive import LARGEST, open_archive
 from pyboinc.slave_program import unpack
@@ -47,7 +47,7 @@ def run(public_key: str) -> int:
     the holder of *public_key* has signed the slave's code.
     """
     slot = os.getcwd()
-    task = slave_runner.task_in(slot)
+    task = slave.task_in(slot)
     path = os.path.join(slot, ARCHIVE)
     fields, zipped = open_archive(
         _read(path if task is None else task.resolve(ARCHIVE)), public_key
