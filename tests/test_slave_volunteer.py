@@ -195,7 +195,7 @@ def test_the_usage_is_said(slot: Path) -> None:
 def test_started_as_a_client_does_it_a_slave_that_raises_shows_its_own_frames(
     slot: Path, key: rsa.RSAPrivateKey
 ) -> None:
-    """Volunteers: a client names the program ``../../projects/X``; our frames are left out then, too."""
+    """Volunteers: a client starts ``../../projects/X``; our frames are left out then, too."""
     raises = stored_zip({"app_slave.py": b"def fails():\n    raise ValueError('seven')\nfails()\n"})
     (slot / "slave.zip").write_bytes(signing.sign_archive(raises, "app_slave.py", key))
     app = slot.parent.parent / "app.pyz"
