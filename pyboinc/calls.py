@@ -17,6 +17,7 @@ from pyboinc.config.limits import checked
 from pyboinc.errors import RejectedResult, ReplayMismatch
 from pyboinc.jobdir import JobDirectory
 from pyboinc.records import SpooledCall
+from pyboinc.validation import own_of
 
 
 class Calls:
@@ -58,6 +59,8 @@ class Calls:
         packed = self._bundles.get(slave)
         if packed is None:
             packed = bundle.pack(self._directory.path, slave, self._include)
+            if not self._bundles:
+                own_of(self._directory.path)  # what is wrong with it is told before any job is made
             self._directory.keep_bundle(packed.digest, packed.data)
             self._bundles[slave] = self._bundles[packed.slave] = packed
             self.classes.add(packed.modules)

@@ -24,6 +24,7 @@ from pyboinc.config.limits import Limits
 from pyboinc.errors import BackendError, DirectoryDamaged
 from pyboinc.project import ClientState, Outcome, Report, ServerState, ValidateState
 from pyboinc.records import SpooledCall
+from pyboinc.validation import Own, Rules
 
 MAX_OUTPUT = 10_000
 
@@ -40,9 +41,8 @@ class Bench:
     def open(self) -> None:
         """Open the project, as a server does that starts."""
         uploads = Uploads(self.path / "upload", self.path / "new", self.path / "old")
-        self.emulator = Emulator(
-            1, Store(self.path / "db"), uploads, Classes(self.path), MAX_OUTPUT
-        )
+        rules = Rules(Classes(self.path), MAX_OUTPUT, Own())
+        self.emulator = Emulator(1, Store(self.path / "db"), uploads, rules, MAX_OUTPUT)
 
     def reopen(self) -> Any:
         """Lose everything that was not committed and start again; return what was running."""
@@ -309,6 +309,23 @@ def test_what_was_not_committed_never_was(bench: Bench) -> None:
     bench.emulator.begin_turn_again(*left[0])
     bench.answer(left[0][0], 0, 5)
     bench.emulator.commit()
+    assert (bench.names("upload"), bench.names("new")) == ([], ["1_0.out"])
+
+
+def test_what_was_looked_at_is_looked_at_again(bench: Bench) -> None:
+    """Recovery: killed with garbage that waits for a second opinion, the validator finds it out."""
+    bench.create(quorum=2)
+    bench.answer(*bench.send("host-1"), b"garbage")
+    bench.send("host-2")
+    bench.emulator.commit()
+    ((rows, _),) = bench.reopen()
+    bench.answer(rows, 1, 42)
+    bench.do(42)
+    assert [one.outcome for one in rows.results] == [
+        Outcome.VALIDATE_ERROR,
+        Outcome.SUCCESS,
+        Outcome.SUCCESS,
+    ]
     assert (bench.names("upload"), bench.names("new")) == ([], ["1_0.out"])
 
 

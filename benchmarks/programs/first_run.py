@@ -17,12 +17,12 @@ from pyboinc import backends
 from pyboinc.backends.local import LocalBackend, uploads
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Store, Turn, workunit_id
-from pyboinc.classes import Classes
 from pyboinc.codec import encode
 from pyboinc.config.limits import Limits
 from pyboinc.disk import AppendLog
 from pyboinc.project import Report
 from pyboinc.records import calls_from
+from pyboinc.validation import Rules
 
 AT_A_TIME = 1000
 """Workunits between two commits."""
@@ -35,10 +35,9 @@ class WithoutSlaves(LocalBackend):
         state = self._directory.state
         new, old = self._directory.new, self._directory.old
         place = uploads.Uploads(state / "local/upload", new, old)
-        classes = Classes(self._directory.path)
-        classes.add(self._directory.record.modules)
+        rules = Rules.load(self._directory.path, self._directory.record.modules, 10**8)
         store = Store(self._database)
-        self._project = Emulator(self._number(), store, place, classes, 10**8)
+        self._project = Emulator(self._number(), store, place, rules, 10**8)
         limits = Limits(**self._directory.record.limits)
         spool = AppendLog(state / "spool")
         for call in calls_from(spool, 0, first, last):

@@ -195,6 +195,7 @@ class Campaign:
                 tuple(project.trace),
             )
         finally:
+            project.close()
             shutil.rmtree(place, ignore_errors=True)
 
     def _lives(

@@ -21,6 +21,7 @@ from typing import Any
 
 from pyboinc import errors, locks
 from pyboinc.backends import Attempt, Counts
+from pyboinc.backends.local import processes
 from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
 from pyboinc.faults import format_faults
@@ -255,7 +256,11 @@ class LocalBackend:
         pipe = subprocess.PIPE
         try:
             self._server = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, start_new_session=True, env=_environment()
+                command,
+                stdin=pipe,
+                stdout=pipe,
+                start_new_session=True,
+                env=processes.environment(),
             )
         except OSError as error:
             raise BackendError(
@@ -288,13 +293,6 @@ def _status_of(server: subprocess.Popen[bytes]) -> int | None:
         return server.wait()
     except OSError:
         return None
-
-
-def _environment() -> dict[str, str]:
-    """Return the server's environment: ours, with this very package to be found."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(errors.__file__)))
-    path = os.environ.get("PYTHONPATH", "")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, path]))}
 
 
 def choose_isolation(wanted: str) -> Any:

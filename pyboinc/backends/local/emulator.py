@@ -16,14 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyboinc import codec
 from pyboinc.backends import Failure, failure_to_bytes
 from pyboinc.backends.local.store import Details, Made, Rows, Store, Turn, attempts, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
-from pyboinc.classes import Classes
 from pyboinc.config.limits import Limits
 from pyboinc.disk import reach
-from pyboinc.errors import CheckpointMismatch, RejectedResult
+from pyboinc.errors import CheckpointMismatch
 from pyboinc.project import (
     ErrorMask,
     Output,
@@ -39,6 +37,7 @@ from pyboinc.project import (
     settle,
 )
 from pyboinc.records import SpooledCall
+from pyboinc.validation import Judgement
 
 _KEPT_ROWS = 4096
 """Workunits held in memory beside the running ones; the others are read when needed."""
@@ -67,13 +66,13 @@ class Emulator:
     """One batch of the emulated project."""
 
     def __init__(
-        self, batch: int, store: Store, uploads: Uploads, classes: Classes, max_output: int
+        self, batch: int, store: Store, uploads: Uploads, judgement: Judgement, max_output: int
     ) -> None:
         self.batch = batch
         self.store = store
         self.uploads = uploads
         self.tally = Tally(*store.totals(batch))
-        self._classes = classes
+        self._judgement = judgement
         self._max_output = max_output
         self._clock_start = max(store.clock(), time.time()) - time.monotonic()
         self._rows: dict[int, Rows] = {}
@@ -83,7 +82,7 @@ class Emulator:
         self._changed_results: dict[tuple[int, int], Rows] = {}
         self._deliveries: list[tuple[str, str]] = []
         self._obsolete: list[str] = []
-        self._refused: set[Output] = set()
+        self._refusals: dict[Output, str] = {}
 
     def now(self) -> float:
         """Return the project's time (s): that of day when it started, monotonic since."""
@@ -109,6 +108,8 @@ class Emulator:
             return
         if not any(one.server_state in _OPEN for one in rows.results):
             del self._rows[identifier]
+            for one in rows.results:
+                self._refusals.pop(one.output, None)
 
     def _update(self, rows: Rows, workunit: Any, results: Iterable[Result]) -> None:
         """Take new rows, and note which of them have to be written."""
@@ -128,12 +129,15 @@ class Emulator:
     def settle(self, rows: Rows) -> None:
         """Run the daemons on a workunit, and note what is to be delivered."""
 
+        def valid(output: Output) -> bool:
+            return output is not None and not self._refusal(rows, output)
+
         def same(one: Output, other: Output) -> bool:
-            return one == other or self._same_content(rows, one, other)
+            return one == other or self._agree(rows, one, other)
 
         before = len(rows.results)
         failed_before = rows.workunit.delivered and not rows.workunit.succeeded
-        settled = settle(rows.workunit, rows.results, self.now(), valid=self._is_valid, same=same)
+        settled = settle(rows.workunit, rows.results, self.now(), valid=valid, same=same)
         uploaded = [one for one in rows.results if one.output is not None]
         self._update(rows, settled.workunit, settled.results)
         for assimilation in settled.assimilations:
@@ -153,21 +157,30 @@ class Emulator:
         heapq.heappush(self._queue, entry)
         self.tally.retries += retry
 
-    def _is_valid(self, output: Output) -> bool:
-        return output is not None and output not in self._refused
+    def _refusal(self, rows: Rows, output: Output) -> str:
+        """Return why an output is not valid; nothing if it is.
 
-    def _same_content(self, rows: Rows, one: Output, other: Output) -> bool:
-        """Compare by value what differs in bytes: a set has no order, for example."""
+        It was looked at when it came, but perhaps by a server that was killed since.
+        """
+        found = self._refusals.get(output)
+        if found is None:
+            data = self._content(rows, output)
+            found = "its file is gone" if data is None else self._judgement.refusal(data)
+            self._refusals[output] = found
+        return found
+
+    def _agree(self, rows: Rows, one: Output, other: Output) -> bool:
+        """Compare what differs in bytes: a set has no order, for example."""
         a, b = self._content(rows, one), self._content(rows, other)
-        if a is None or b is None:
-            return False
-        return self._classes.attempt(lambda registry: codec.same_value(a, b, registry))
+        return a is not None and b is not None and self._judgement.same(a, b)
 
     def _content(self, rows: Rows, output: Output) -> bytes | None:
         for one in rows.results:
             if one.output == output:
                 delivered = f"{rows.workunit.name}.out"
-                return self.uploads.read(one.name, delivered, self._max_output)
+                data = self.uploads.read(one.name, delivered, self._max_output)
+                if data is not None:
+                    return data
         return None
 
     def _assimilated(self, rows: Rows, instance: int | None) -> None:
@@ -249,7 +262,7 @@ class Emulator:
     def upload(self, slot: str, result: str) -> bytes | None:
         """Take the output of a slot; return its digest, or None if there is none.
 
-        What does not load, or is no output of the program, will be refused by the validator.
+        What is not valid will be refused by the validator; :meth:`refusal` says why.
         """
         try:
             self.uploads.take(slot, result)
@@ -258,17 +271,18 @@ class Emulator:
         return self.look_at(result)
 
     def look_at(self, result: str) -> bytes | None:
-        """Return the digest of an uploaded file, and remember if it does not load."""
+        """Return the digest of an uploaded file, and remember whether it is valid."""
         data = self.uploads.read(result, "", self._max_output)
         if data is None:
             return None
         output = digest(data)
-        budget = codec.Budget(bytes=self._max_output)
-        try:
-            self._classes.attempt(lambda registry: codec.decode(data, registry, budget))
-        except RejectedResult:
-            self._refused.add(output)
+        if output not in self._refusals:
+            self._refusals[output] = self._judgement.refusal(data)
         return output
+
+    def refusal(self, output: Output) -> str:
+        """Return why an output that was just looked at is not valid; nothing if it is."""
+        return self._refusals.get(output, "")
 
     def report(self, identifier: int, said: Report) -> bool:
         """Take a host's report about a workunit; return whether it counted."""

@@ -84,6 +84,13 @@ def offer_to_oom_killer() -> None:
         pass  # no /proc, or this process is to be killed even earlier
 
 
+def environment() -> dict[str, str]:
+    """Return our environment, for a Python that is to find this very package."""
+    root = os.path.abspath(f"{__file__}/../../../..")
+    path = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, path]))}
+
+
 def watch(parent: int, period: float = 1.0) -> None:
     """Kill this process's group when the process *parent*, this one's parent, is gone.
 

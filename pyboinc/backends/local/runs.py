@@ -19,7 +19,7 @@ from pathlib import Path
 from pyboinc import disk, removal
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
-from pyboinc.backends.local.slots import names
+from pyboinc.backends.local.slots import names, read_stderr
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
 from pyboinc.disk import AppendLog
@@ -27,7 +27,7 @@ from pyboinc.errors import BackendError, RejectedResult
 from pyboinc.faults import FaultPlan, Kind
 from pyboinc.faults.garbage import garbage
 from pyboinc.jobdir import check_archive
-from pyboinc.project import ClientState, Report, Result
+from pyboinc.project import ClientState, Output, Report, Result
 from pyboinc.records import input_of
 
 _AHEAD_SECONDS = 0.1
@@ -50,9 +50,6 @@ _OUTAGE = 0.5
 
 _EXIT_STATUS = {"memory limit": 198, "disk limit": 196, "killed": 203, "stderr flood": 196}
 """BOINC's exit statuses for what a client ends (lib/error_numbers.h)."""
-
-_STDERR_LIMIT = 1 << 17
-"""Bytes of ``stderr.txt`` that are read: more than a keeper writes into it."""
 
 
 @dataclass(slots=True)
@@ -268,12 +265,12 @@ class Runs:
         """Raise :class:`BackendError` if no slave ever ran, or the system fails their processes."""
         self._deaths += 1
         if turn.deaths >= _DEATHS:
-            said = _read_stderr(turn.run.slot + "/stderr.txt")
+            said = read_stderr(turn.run.slot)
             self.workers[turn.worker].check_system(said)
         if not self._ended_once and self._deaths > _DEATHS_AT_FIRST:
             raise BackendError(
                 "slaves can not be started here: the worker processes end at once, saying:\n"
-                f"{_read_stderr(turn.run.slot + '/stderr.txt')}pyboinc doctor looks for the cause; "
+                f"{read_stderr(turn.run.slot)}pyboinc doctor looks for the cause; "
                 "--isolation spawn may help"
             )
 
@@ -347,7 +344,19 @@ class Runs:
             return self._garbage(turn)
         if kind is Kind.LOST_UPLOAD:
             return Report.success(instance, None)
-        return Report.success(instance, self._emulator.upload(turn.run.slot, turn.run.name))
+        return self._uploaded(turn, self._emulator.upload(turn.run.slot, turn.run.name))
+
+    def _uploaded(self, turn: Turned, output: Output) -> Report:
+        """Report an output, and say with the instance's stderr why the validator will refuse it."""
+        refusal = self._emulator.refusal(output)
+        if refusal:
+            rows = self._emulator.rows(turn.workunit)
+            known = rows.turns[turn.instance]
+            known.stderr += f"its output is not valid: {refusal}\n"
+            self._emulator.note_turn(rows, turn.instance, known)
+            if turn.plan.ending is not Kind.GARBAGE:
+                self._notice(known.stderr, turn)
+        return Report.success(turn.instance, output)
 
     def _garbage(self, turn: Turned) -> Report:
         """Upload garbage in the place of the output; too much of it is refused at once."""
@@ -360,7 +369,7 @@ class Runs:
         if len(data) > self._max_output:
             return Report.error(turn.instance, 0, ClientState.UPLOAD_FAILED)
         self._emulator.uploads.put(name, data)
-        return Report.success(turn.instance, self._emulator.look_at(name))
+        return self._uploaded(turn, self._emulator.look_at(name))
 
     def _note(self, turn: Turned, ended: Ended) -> None:
         """Keep how the instance ran, and what it wrote to stderr."""
@@ -374,19 +383,21 @@ class Runs:
         self._emulator.note_turn(rows, turn.instance, known)
 
     def _stderr(self, turn: Turned, ended: Ended) -> str:
-        text = _read_stderr(f"{turn.run.slot}/stderr.txt")
+        text = read_stderr(turn.run.slot)
         if text and not text.endswith("\n"):
             text += "\n"
         if ended.reason:
             text += f"ended by the emulated client: {ended.reason}\n"
         elif ended.signal:
             text += f"ended by signal {ended.exit_status}\n"
-        if (ended.exit_status or ended.reason) and turn.plan.slave_fault is None:
+        if ended.exit_status or ended.reason:
             self._notice(text, turn)
         return text
 
     def _notice(self, text: str, turn: Turned) -> None:
         """Remember the first error of each kind that was not injected, for the display."""
+        if turn.plan.slave_fault is not None:
+            return
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         cause = lines[-1] if lines else "failed without a word"
         if cause not in self._errors_seen and len(self._errors_seen) < 20:
@@ -416,13 +427,3 @@ class Runs:
 
 def _slots_of(left: Sequence[tuple[Rows, Result]]) -> set[int | None]:
     return {rows.turns[one.instance].slot for rows, one in left if one.instance in rows.turns}
-
-
-def _read_stderr(path: str) -> str:
-    """Return what a slave wrote; most write nothing, and opening a file costs more than a look."""
-    try:
-        if not os.stat(path).st_size:
-            return ""
-        return disk.read_bounded(path, _STDERR_LIMIT).decode("utf-8", "replace")
-    except (OSError, RejectedResult):  # whatever a slave has made of its slot
-        return ""

@@ -30,6 +30,7 @@ from typing import Any
 from pyboinc import bundle, disk, locks
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import Hosts
+from pyboinc.backends.local.judge import Judge
 from pyboinc.backends.local.runs import Runs
 from pyboinc.backends.local.store import Store
 from pyboinc.backends.local.uploads import Uploads
@@ -94,12 +95,13 @@ class Server:
         faults = FaultPlan(options.failure_rate, parse_faults(options.faults), options.seed)
         self._hosts = Hosts(options.hosts, faults, Latency.parse(options.latency))
         self._classes = Classes(directory)
+        self._judge = Judge(directory, self._classes, options.max_output, parent=os.getppid())
         self._modules: set[str] = set()
         self._add_modules(options.modules)
         uploads = Uploads(state / "local" / "upload", directory / "new", directory / "old")
         store = Store(state / "local" / "project.sqlite")
         self._spool = AppendLog(state / "spool")
-        self._emulator = Emulator(options.batch, store, uploads, self._classes, options.max_output)
+        self._emulator = Emulator(options.batch, store, uploads, self._judge, options.max_output)
         self._make_runs: Callable[[], Runs] = lambda: Runs(
             self._emulator,
             self._hosts,
@@ -136,6 +138,7 @@ class Server:
         self._emulator.tidy()
         if self._runs is not None:
             self._runs.close()
+        self._judge.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._emulator.store.close()
 
@@ -244,6 +247,7 @@ class Server:
         if not self._modules.issuperset(modules):
             self._modules.update(modules)
             self._classes.add(modules)
+            self._judge.add(self._modules)
 
     def _make_some(self) -> None:
         if not self._making:

@@ -12,12 +12,16 @@ import os
 import stat
 import time
 
+from pyboinc.errors import RejectedResult
 from pyboinc.slave import INPUT, OUTPUT, TOO_BIG
 
 STDERR = "stderr.txt"
 
 KEPT = 1 << 15
 """Bytes of stderr kept from its beginning, and as many from its end."""
+
+_MOST_STDERR = 4 * KEPT
+"""Bytes of it that are read: more than is ever kept."""
 
 _LEFT_OUT = b"\n[... %d bytes left out ...]\n"
 _STALE = (OUTPUT, OUTPUT + ".tmp", TOO_BIG)
@@ -194,3 +198,16 @@ def names(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []  # no slave has run, or the directory was moved
+
+
+def read_stderr(slot: str) -> str:
+    """Return what a slave wrote; most write nothing, and opening a file costs more than a look."""
+    from pyboinc import disk  # who keeps a slot needs it not
+
+    path = f"{slot}/{STDERR}"
+    try:
+        if not os.stat(path).st_size:
+            return ""
+        return disk.read_bounded(path, _MOST_STDERR).decode("utf-8", "replace")
+    except (OSError, RejectedResult):  # whatever a slave has made of its slot
+        return ""

@@ -65,12 +65,22 @@ class Job:
 
 
 class Fates:
-    """Draws what happens to instances; *loads* says whether an output would be taken."""
+    """Draws what happens to instances.
 
-    def __init__(self, slaves: Slaves, faults: FaultPlan, loads: Callable[[bytes], bool]) -> None:
+    *refusal* says why an output is not valid, or nothing; *same* whether two outputs agree.
+    """
+
+    def __init__(
+        self,
+        slaves: Slaves,
+        faults: FaultPlan,
+        refusal: Callable[[bytes], str],
+        same: Callable[[bytes, bytes], bool],
+    ) -> None:
         self._slaves = slaves
         self._faults = faults
-        self._loads = loads
+        self._refusal = refusal
+        self._same = same
         self._errors_seen: set[str] = set()
         self.first_errors: list[str] = []
 
@@ -106,27 +116,33 @@ class Fates:
         if ending.no_reply:
             return Fate((Kind.HANG, *(kind for kind in others if kind in ACCOMPANYING)), 0, None)
         if ending.too_big or ending.exit_status:
-            self._notice(job, instance, ending)
+            self._notice(job, instance, ending.stderr)
             return Fate(others, ending.exit_status, None, upload_failed=ending.too_big)
         if Kind.GARBAGE in kinds:
             return self._garbage(job, instance, kinds)
         if Kind.LOST_UPLOAD in kinds or ending.output is None:
             return Fate(kinds, 0, None)
+        refusal = self._slaves.refusals.get(work.key)
+        if refusal is None:
+            refusal = self._slaves.refusals[work.key] = self._refusal(self._slaves.output(ending))
+        if refusal:
+            turn.stderr += f"its output is not valid: {refusal}\n"
+            if Kind.WRONG not in kinds:
+                self._notice(job, instance, turn.stderr)
+            return Fate(kinds, 0, None)
         return Fate(kinds, 0, self._label(job, work, ending))
 
-    def _label(self, job: Job, work: Work, ending: Ending) -> str | None:
-        """Return what stands for an output of a slave; None if no validator would take it."""
-        accepted = self._slaves.accepted
-        if work.key not in accepted:
-            accepted[work.key] = self._loads(self._slaves.output(ending))
-        if not accepted[work.key]:
-            return None
+    def _label(self, job: Job, work: Work, ending: Ending) -> str:
+        """Return what stands for an output of a slave: that of the first one it agrees with."""
         if work is job.work:
             return RIGHT
         data = self._slaves.output(ending)
         right = self._slaves.ending(job.work)
-        if right.output is not None and data == self._slaves.output(right):
-            return RIGHT  # there was nothing in it to be made wrong
+        if right.output is not None and self._same(data, self._slaves.output(right)):
+            return RIGHT  # there was nothing in it to be made wrong, or too little
+        for label, other in job.outputs.items():
+            if self._same(data, other):
+                return label
         label = sha256(data).hexdigest()
         job.outputs[label] = data
         return label
@@ -138,9 +154,9 @@ class Fates:
             return Fate(others, 0, None, upload_failed=True)
         return Fate(kinds, 0, None)
 
-    def _notice(self, job: Job, instance: int, ending: Ending) -> None:
+    def _notice(self, job: Job, instance: int, stderr: str) -> None:
         """Remember the first error of each kind that was not injected, for the display."""
-        lines = [line.strip() for line in ending.stderr.splitlines() if line.strip()]
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
         cause = lines[-1] if lines else "failed without a word"
         if cause not in self._errors_seen and len(self._errors_seen) < 20:
             self._errors_seen.add(cause)

@@ -16,6 +16,7 @@ from pyboinc import bundle, codec, disk
 from pyboinc.backends import failure_to_bytes
 from pyboinc.backends.local.emulator import failure_of
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, check_quorum
+from pyboinc.backends.local.judge import Judge
 from pyboinc.backends.local.store import Details, Rows, Turn, attempts
 from pyboinc.backends.simulated.fates import Fate, Fates, Job
 from pyboinc.backends.simulated.link import Link
@@ -24,7 +25,7 @@ from pyboinc.classes import Classes
 from pyboinc.config.limits import Limits
 from pyboinc.differences import difference
 from pyboinc.disk import ReadLog
-from pyboinc.errors import BackendError, PyboincError, RejectedResult
+from pyboinc.errors import BackendError, PyboincError
 from pyboinc.faults import FaultPlan
 from pyboinc.project import Result, Results, Workunit
 from pyboinc.records import calls_from, input_of
@@ -94,7 +95,7 @@ class Project:
         self._hosts = hosts
         self._max_output = max_output
         self._pause = pause
-        self._fates = Fates(slaves, faults, self._loads)
+        self._fates = Fates(slaves, faults, self._refusal, self._same)
         self._directory = Path()
         self._batches: dict[str, int] = {}
         self._batch = 0
@@ -104,6 +105,7 @@ class Project:
         self._tallies: dict[int, list[int]] = {}
         self._modules: set[str] = set()
         self._classes: Classes | None = None
+        self._judge: Judge | None = None
         self._archives: dict[str, str] = {}
         self.world = make_world(self._fate)
 
@@ -174,12 +176,18 @@ class Project:
         self._directory = directory
         if self._classes is None:
             self._classes = Classes(directory)
+            self._judge = Judge(directory, self._classes, self._max_output)
 
     def _begin(self, token: str) -> int:
         """Return the number of the batch of *token*; begin it if there is none."""
         self._batch = self._batches.setdefault(token, len(self._batches) + 1)
         self._tallies.setdefault(self._batch, [0, 0, 0, 0])
         return self._batch
+
+    def close(self) -> None:
+        """End what was started to look at outputs."""
+        if self._judge is not None:
+            self._judge.close()
 
     # Making jobs.
 
@@ -234,8 +242,9 @@ class Project:
     def _add_modules(self, modules: Iterable[str]) -> None:
         if not self._modules.issuperset(modules):
             self._modules.update(modules)
-            assert self._classes is not None
+            assert self._classes is not None and self._judge is not None
             self._classes.add(modules)
+            self._judge.add(self._modules)
 
     # What happens to them.
 
@@ -248,15 +257,15 @@ class Project:
         self.note(" ".join([f"sent {job.name}_{instance} to {_name(host)}", *fate.kinds]) + status)
         return fate
 
-    def _loads(self, data: bytes) -> bool:
-        """Whether the validator would take an output: it is one of the program's."""
-        assert self._classes is not None
-        budget = codec.Budget(bytes=self._max_output)
-        try:
-            self._classes.attempt(lambda registry: codec.decode(data, registry, budget))
-        except RejectedResult:
-            return False
-        return True
+    def _refusal(self, data: bytes) -> str:
+        """Say why the validator would refuse an output; nothing if it would not."""
+        assert self._judge is not None
+        return self._judge.refusal(data)
+
+    def _same(self, a: bytes, b: bytes) -> bool:
+        """Whether the validator would take two outputs for the same."""
+        assert self._judge is not None
+        return self._judge.same(a, b)
 
     def _wait(self) -> None:
         """Let time pass until an outcome has come, and then until the master looks."""

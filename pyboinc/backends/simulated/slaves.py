@@ -85,7 +85,7 @@ class Slaves:
         self._isolation: Isolation = isolation
         self._max_output = max_output
         self._endings: dict[bytes, Ending] = {}
-        self.accepted: dict[bytes, bool] = {}
+        self.refusals: dict[bytes, str] = {}
         """Which outputs a validator takes, by the key of their work."""
         self._queue: deque[Work] = deque()
         self._ordered: dict[bytes, Work] = {}
