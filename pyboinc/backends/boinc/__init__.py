@@ -94,9 +94,9 @@ class BoincBackend:
         return batch
 
     def _register(self) -> None:
-        """Tell the assimilator where the outcomes of this batch go."""
+        """Tell the project's daemons where the outcomes of this batch go, and whose rules hold."""
         place = self._project.ours / "batches" / str(self._batch)
-        text = f"{self._directory.new}\n".encode()
+        text = f"{self._directory.new}\n{self._directory.path}\n".encode()
         with disk.explained("write", place):
             if not place.is_file() or place.read_bytes() != text:
                 disk.reach("register", self._batch)
