@@ -1,39 +1,30 @@
-"""Two sources of pickles that nobody has thought of: mutated ones, and ones grown from a grammar.
+"""Sources of pickles that nobody has thought of: mutated ones, and ones grown from a grammar.
 
 `mutated` changes honest and hostile pickles, byte by byte and opcode by opcode.  `grown`
 writes a pickle that means some value, choosing freely among all the ways to write it: it
-names only what is harmless, so `pickle` may read it too, and must find the same.
+names only what is harmless, so `pickle` may read it too, and must find the same.  A third,
+of arrays, is in `codec_arrays`.
 """
 
 from __future__ import annotations
 
 import functools
 import pickle
-import pickletools
 import random
 import struct
 from collections.abc import Callable
 from typing import Any
 
+import codec_arrays
 import codec_hostile
 import codec_techniques
 import codec_types
 import numpy as np
+from codec_arrays import opcodes
 from codec_hostile import name, number, text
 from codec_watch import CLASSES, complaint
 
 from pyboinc.codec import RejectedResult, same_value
-
-
-def opcodes(data: bytes) -> list[bytes]:
-    """*data* cut into its opcodes, each with its argument; without PROTO, frames and STOP."""
-    try:
-        found = [(opcode.name, at) for opcode, _, at in pickletools.genops(data)]
-    except ValueError:
-        return []
-    ends = [at for _, at in found[1:]] + [len(data)]
-    kept = [(name, data[at:end]) for (name, at), end in zip(found, ends, strict=True)]
-    return [piece for name, piece in kept if name not in ("PROTO", "FRAME", "STOP")]
 
 
 @functools.cache
@@ -351,6 +342,21 @@ def _points(grower: Grower, depth: int) -> None:
     grower.emit(b"e")
 
 
+def _arrays(grower: Grower, depth: int) -> None:
+    """Arrays as numpy has them written, in the midst of all the others."""
+    first = grower.remembered
+    value = codec_arrays.value(grower.draw, codec_arrays.NATIVE)
+    for piece in opcodes(pickle.dumps(value, 4)):
+        if piece == b"\x94":
+            grower.remembered += 1
+            grower.out.append(piece)
+        elif piece[:1] == b"h":
+            index = first + piece[1]
+            grower.emit(b"h%c" % index if index < 256 else b"j" + struct.pack("<I", index))
+        else:
+            grower.emit(piece)
+
+
 _KINDS: list[Callable[[Grower, int], None]] = [
     _list,
     _list,
@@ -364,6 +370,7 @@ _KINDS: list[Callable[[Grower, int], None]] = [
     _collection,
     _rows,
     _points,
+    _arrays,
 ]
 _ATOMS = [
     b"".join(opcodes(pickle.dumps(value, 4)))
@@ -400,9 +407,11 @@ def differs(data: bytes, result: Any) -> str:
 
 def judged(source: str, draw: random.Random) -> tuple[bytes, str, bool]:
     """A new file, what is wrong with how it is read, and whether it has a value."""
-    data = {"mutated": mutated, "grown": grown}[source](draw)
+    data = {"mutated": mutated, "grown": grown, "arrays": codec_arrays.tampered}[source](draw)
     wrong, result = complaint(data)
     valued = type(result) is not RejectedResult
     if source == "grown" and valued and not wrong:
         wrong = differs(data, result)
+    if b"_reconstruct" in data and not wrong:
+        wrong = codec_arrays.strays(data, result)
     return data, wrong, valued

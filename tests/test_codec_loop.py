@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import random
 import struct
 from typing import Any
 
 import codec_types
 import numpy as np
 import pytest
+from codec_arrays import one_by_one
+from codec_fuzzing import judged
 from codec_hostile import MEMO, get, name, new, number, pickled, row, table, text
 from codec_types import Data, Label, Pair, Plain
 from test_codec import alike
@@ -184,3 +187,92 @@ def test_names_that_are_remembered_are_few_and_short() -> None:
 
     assert vars(value) == vars(many)
     assert len(registry.names) == 1_000 and max(map(len, registry.names)) <= 100
+
+
+def _arrays(count: int, shape: Any = 3, kind: str = "f8") -> list[Any]:
+    """So many arrays, all alike but for their contents."""
+    size = int(np.prod(shape))
+    return [np.arange(n, n + size).astype(kind).reshape(shape) for n in range(count)]
+
+
+ROWS: dict[str, Any] = {
+    "alike": _arrays(9),
+    "and others": [*_arrays(5), 7, *_arrays(4), np.arange(4.0), *_arrays(3), "end"],
+    "of planes": _arrays(6, (2, 3)),
+    "by columns": [np.asfortranarray(each) for each in _arrays(6, (2, 3))],
+    "big endian": _arrays(5, 4, ">i4"),
+    "of one byte": [*_arrays(2, 1, "?"), np.array([1], "u1"), np.array([1], "u1"), b"\1"],
+    "of nothing": [np.zeros(0), np.zeros(0), b"", np.zeros((0, 2))],
+    "in objects": [Plain(each) for each in _arrays(5)],
+    "one by one": [{"a": each} for each in _arrays(5)],
+    "shared": [_arrays(4), *[np.ones(3)] * 3, _arrays(4)],
+    "many before": [*[(str(n), n) for n in range(80)], *_arrays(4)],
+}
+
+
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("name", ROWS)
+def test_arrays_in_a_row_are_read_as_one_by_one(name: str, framed: bool) -> None:
+    """Fidelity: each has its own contents, what follows holds, and what is shared is shared."""
+    data = pickle.dumps([ROWS[name], "last", ROWS[name]], 4)
+    value = load(data if framed else b"\x80\x04" + b"".join(opcodes(data)))
+
+    assert alike(value, [ROWS[name], "last", ROWS[name]]) and value[0] is value[2]
+    with one_by_one():
+        assert pickle.dumps(load(data), 4) == pickle.dumps(value, 4)
+
+
+def test_each_array_of_a_row_is_its_own() -> None:
+    """Safety: arrays that were read together own their numbers, and may be written to."""
+    for value in (load(pickle.dumps(_arrays(5), 4)), load(pickle.dumps(_arrays(5, (2, 2)), 4))):
+        for each in value:
+            assert each.flags.owndata and each.flags.writeable and each.flags.aligned
+            each += 1
+        assert [each.flat[0] for each in value] == [1, 2, 3, 4, 5]
+
+
+def test_arrays_in_a_row_are_remembered_as_one_by_one() -> None:
+    """Memo: what each array of a row leaves there is what its own opcodes would leave."""
+    data = pickle.dumps([Plain(np.ones(3)), _arrays(5), _arrays(5, (2, 2)), "end"], 4)
+    ours, theirs = Loader(data, CLASSES, Budget()), Loader(data, CLASSES, Budget())
+
+    ours.load()
+    with one_by_one():
+        theirs.load()
+
+    assert len(ours.memo) == len(theirs.memo) > 80
+    for one, other in zip(ours.memo, theirs.memo, strict=True):
+        contents = memoryview in map(type, [other, *(other if type(other) is tuple else [])])
+        assert "contents of an array" in one.name if contents else alike(one, other)
+
+
+def test_a_row_of_arrays_ends_where_the_budget_ends() -> None:
+    """Budgets: arrays in a row are not read far beyond the opcodes that are left."""
+    loader = Loader(pickle.dumps(_arrays(500), 4), CLASSES, Budget(opcodes=200))
+    with pytest.raises(RejectedResult, match="more than 200 opcodes"):
+        loader.load()
+    assert sum(type(each) is np.ndarray for each in loader.memo) < 12
+
+
+def test_a_get_of_what_is_not_there_is_refused_behind_an_array() -> None:
+    """Memo: after arrays, an opcode that asks for nothing, or for something else, is no array."""
+    pieces = opcodes(pickle.dumps(_arrays(3), 4))
+    last = max(at for at, piece in enumerate(pieces) if piece == b"h\3")
+    for asked in (b"h\xff", b"h\0", b"h\2", b"h\4", b"h\6"):
+        data = b"\x80\x04" + b"".join([*pieces[:last], asked, *pieces[last + 1 :]])
+        with pytest.raises(RejectedResult):
+            load(data)
+        with pytest.raises(RejectedResult), one_by_one():
+            load(data)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_tampered_arrays_are_read_as_opcode_by_opcode(part: int, seed: int) -> None:
+    """Fuzzing: of arrays that someone has changed, the quick ways make what the opcodes say."""
+    draw = random.Random(seed + part)
+    valued = 0
+    for _ in range(600):
+        data, wrong, value = judged("arrays", draw)
+        assert not wrong, data.hex()
+        valued += value
+    assert 100 < valued < 500

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import struct
 from typing import Any
 
+import codec_arrays
 import codec_hostile
 import codec_traps
 import codec_types
+import numpy as np
 import pytest
 from codec_types import Plain, Slots
 from hypothesis import given
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 from pyboinc.codec import Budget, Registry, RejectedResult, decode, encode
 from pyboinc.codec.loader import Loader
 from pyboinc.codec.plain import plain_object
+from pyboinc.codec.standard import RECONSTRUCT, Reconstruct, no_call
 
 CLASSES = Registry.from_modules([codec_types, codec_traps])
 WIDE = Budget()
@@ -90,6 +94,78 @@ def test_what_is_nearly_so_is_left_or_the_same(
         if chance.random() < 0.5:  # a frame that fits, or nothing would get far
             changed[3:11] = struct.pack("<Q", max(0, len(changed) - 11))
         agree(bytes(changed))
+
+
+ARRAYS: dict[str, dict[str, Any]] = {
+    "one": {"a": np.arange(3.0)},
+    "one of 30 kB": {"a": np.arange(3_800.0)},
+    "two alike": {"a": np.arange(3.0), "b": np.ones(3)},
+    "two kinds": {
+        "a": np.arange(3.0),
+        "b": np.ones((2, 2), "i4"),
+        "c": np.asfortranarray(np.eye(3)),
+    },
+    "among others": {
+        "n": 1,
+        "a": np.arange(3.0),
+        "t": "text",
+        "b": np.ones(4),
+        "x": 0.5,
+        "y": None,
+    },
+    "names as text": {"a": "numpy._core.multiarray", "_reconstruct": 1, "b": np.ones(2)},
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_among_the_attributes_are_read_at_a_glance(name: str) -> None:
+    """Codec: once an array like it was read; its numbers are its own, and what follows holds."""
+    data = encode(made(ARRAYS[name]), "value", CLASSES)
+    taken = [agree(data) for _ in range(3)][2]
+    assert taken == (name != "two kinds")  # a second type is written in another way
+    glance = plain_object(data, CLASSES, WIDE)
+    for each in vars(glance).values() if taken else ():
+        if type(each) is np.ndarray:
+            assert each.flags.owndata and each.flags.writeable
+    other = encode(made({**ARRAYS[name], "a": np.arange(3.0) + 7}), "value", CLASSES)
+    assert encode(decode(other, CLASSES), "again", CLASSES) == other
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_arrays_that_are_nearly_so_are_left_or_the_same(part: int, seed: int) -> None:
+    """Codec: with opcodes changed, the loader agrees wherever the glance takes an array."""
+    draw = random.Random(seed + part)
+    taken = 0
+    for _ in range(400):
+        attributes = draw.choice(list(ARRAYS.values()))
+        pieces = codec_arrays.opcodes(pickle.dumps(made(attributes), 4))
+        for _ in range(draw.choice([0, 1, 1, 2])):
+            codec_arrays.change(draw, pieces)
+        taken += agree(b"\x80\x04" + codec_hostile.framed(b"".join(pieces) + b"."))
+    assert 50 < taken < 350
+
+
+def test_an_array_that_only_the_loader_can_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codec: before the first array of a process, or with other contents than it has a head for."""
+    data = encode(made({"a": np.arange(3.0), "b": np.ones(3)}), "value", CLASSES)
+    assert [agree(data) for _ in range(3)][2]
+    head = data.index(b"C\x18")
+    for at in (*range(data.index(b"numpy"), head + 2), *range(len(data) - 10, len(data))):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        agree(bytes(changed))
+    for skipped in (b"\x8c\x01b\x94", b"K\x01"):  # as if what is not there were a value of None
+        between = data[:head] + skipped + data[head:]
+        assert not agree(between[:3] + struct.pack("<Q", len(between) - 11) + between[11:])
+    monkeypatch.setattr(RECONSTRUCT, "glance", Reconstruct("numpy._reconstruct", no_call).glance)
+    assert not agree(data)
+
+
+def test_many_attributes_are_the_loaders_affair_if_the_budget_is_small() -> None:
+    """Codec: what the loader charges for attributes, the glance does not give away."""
+    data = encode(made({f"a{n}": n for n in range(40)}), "value", CLASSES)
+    assert plain_object(data, CLASSES, Budget(bytes=64 * 40)) is not None
+    assert plain_object(data, CLASSES, Budget(bytes=64 * 40 - 1)) is None
 
 
 def test_hostile_bytes_are_left_or_the_same() -> None:

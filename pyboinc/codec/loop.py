@@ -55,7 +55,7 @@ def run(loader: Loader) -> Any:
                     stack.append(value)
                     pos += 1
                     if value is RECONSTRUCT:
-                        pos, used = value.whole(loader, stack, pos)
+                        pos, used = value.whole(loader, stack, pos, left)
                         left -= used
                         limit = loader.limit
                     continue
@@ -93,7 +93,7 @@ def run(loader: Loader) -> Any:
                 if code == 0x93:  # STACK_GLOBAL
                     stack_global(loader, stack, pos)
                     if stack[-1] is RECONSTRUCT:
-                        pos, used = stack[-1].whole(loader, stack, pos)
+                        pos, used = stack[-1].whole(loader, stack, pos, left)
                         left -= used
                         limit = loader.limit
                     continue

@@ -109,7 +109,8 @@ def _payloads() -> None:
     def raw(width: int) -> Opcode:
         def push(loader: Loader, stack: List[Any], pos: int) -> int:
             start, end = _sized(loader, pos, width)
-            if len(stack) == 4 and loader.marks and _awaits_bytes(loader.marks[-1]):
+            several = end - start > 1  # there is only one b"", and one of each single byte
+            if several and len(stack) == 4 and loader.marks and _awaits_bytes(loader.marks[-1]):
                 # The contents of an array: the array makes the only copy.
                 stack.append(memoryview(loader.data)[start:end])
             else:

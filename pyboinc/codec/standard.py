@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
     from pyboinc.codec.loader import Loader
 
     Call = Callable[[Loader, Tuple[Any, ...]], Any]
-    Whole = Callable[[Loader, List[Any], int], Tuple[int, int]]
+    Whole = Callable[[Loader, List[Any], int, int], Tuple[int, int]]
+    Glance = Callable[[bytes, List[Any], int], Tuple[Any, int]]
 
 VALUE_TYPES: Set[type] = {
     type(None),
@@ -46,13 +47,10 @@ LONGEST_NAME = 200  # characters of a time zone's name or a Decimal: more is an 
 class Constructor:
     """An inert token for a name that may be called: what stands for it, and what it makes.
 
-    ``factory`` is the type itself where a ``defaultdict`` may hold it.  ``whole`` reads what
-    most often follows the name, all at once.
+    ``factory`` is the type itself where a ``defaultdict`` may hold it.
     """
 
-    __slots__ = ("call", "factory", "name", "whole")
-
-    whole: Whole
+    __slots__ = ("call", "factory", "name")
 
     def __init__(self, name: str, call: Call, factory: Optional[type] = None) -> None:
         self.name = name
@@ -84,7 +82,8 @@ def expect(name: str, args: Tuple[Any, ...], *types: type) -> Tuple[Any, ...]:
     return args
 
 
-def _no_call(loader: Loader, args: Tuple[Any, ...]) -> Any:
+def no_call(loader: Loader, args: Tuple[Any, ...]) -> Any:
+    """Refuse: most names only stand for themselves."""
     raise Refusal("a name that may not be called")
 
 
@@ -321,15 +320,15 @@ def _table() -> Dict[Tuple[str, str], Constructor]:
         "xrange": (_range, None),
         "slice": (_slice, None),
         "getattr": (_getattr, None),
-        "int": (_no_call, int),
-        "long": (_no_call, int),
-        "float": (_no_call, float),
-        "bool": (_no_call, bool),
-        "str": (_no_call, str),
-        "unicode": (_no_call, str),
-        "list": (_no_call, list),
-        "tuple": (_no_call, tuple),
-        "dict": (_no_call, dict),
+        "int": (no_call, int),
+        "long": (no_call, int),
+        "float": (no_call, float),
+        "bool": (no_call, bool),
+        "str": (no_call, str),
+        "unicode": (no_call, str),
+        "list": (no_call, list),
+        "tuple": (no_call, tuple),
+        "dict": (no_call, dict),
     }
     others: Dict[Tuple[str, str], Tuple[Call, Optional[type]]] = {
         ("_codecs", "encode"): (_encode, None),
@@ -351,7 +350,7 @@ def _table() -> Dict[Tuple[str, str], Constructor]:
     for name, what in builtin.items():
         # protocol 2 writes the names that Python 2 had
         table["__builtin__", name] = table["builtins", name] = Constructor(name, *what)
-    table["uuid", "UUID"] = NewUuid("uuid.UUID", _no_call)
+    table["uuid", "UUID"] = NewUuid("uuid.UUID", no_call)
     return table
 
 
@@ -362,5 +361,30 @@ CONSTANTS = {
 }
 NAMED: Dict[Tuple[str, str], Any] = {**CONSTRUCTORS, **CONSTANTS}
 """All names that mean the same in every pickle; numpy's, when the first of them is read."""
-RECONSTRUCT = Constructor("numpy._reconstruct", _no_call)
+
+
+class NoGlance(ValueError):
+    """An array that only the loader can read; nobody but `plain` is told so."""
+
+
+def _no_glance(data: bytes, memo: List[Any], pos: int) -> Tuple[Any, int]:
+    raise NoGlance
+
+
+class Reconstruct(Constructor):
+    """What an array is made by: ``whole`` reads all that mostly follows the name, at once.
+
+    So does ``glance``, which needs no loader, or else raises `NoGlance`.
+    """
+
+    __slots__ = ("glance", "whole")
+
+    whole: Whole
+
+    def __init__(self, name: str, call: Call) -> None:
+        super().__init__(name, call)
+        self.glance: Glance = _no_glance
+
+
+RECONSTRUCT = Reconstruct("numpy._reconstruct", no_call)
 """What numpy's arrays are made by; `arrays` says how, when the first one is read."""

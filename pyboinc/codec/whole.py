@@ -2,8 +2,9 @@
 
 Of the fifty opcodes that an array is made of, all but the contents are the same for every
 array of one type and shape: its *head*.  A head is read once, piece by piece, and after
-that only compared.  An array that has not this form, and all but plain numbers, is left to
-the loop; it makes of it what `arrays` says, and so of this.
+that only compared; in a row of arrays that are alike, it is all that is compared.  An array
+that has not this form, and all but plain numbers, is left to the loop; it makes of it what
+`arrays` says, and so of this.
 
 This file travels to volunteers: Python 3.8, and numpy if there is any.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from pyboinc.codec.arrays import CONSTRUCTORS, numpy
 from pyboinc.codec.opcodes import frame
-from pyboinc.codec.standard import RECONSTRUCT
+from pyboinc.codec.standard import RECONSTRUCT, Constructor, NoGlance, no_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
 
     from pyboinc.codec.loader import Loader
 
+# What stands in the memo for the contents, and can not become a value or a part of one.
+_CONTENTS = Constructor("the contents of an array", no_call)
 _NDARRAY, _DTYPE = CONSTRUCTORS["numpy", "ndarray"], CONSTRUCTORS["numpy", "dtype"]
 _FIRST = (
     b"\x94\x8c\x05numpy\x94\x8c\x07ndarray\x94\x93\x94K\x00\x85\x94C\x01b\x94\x87\x94R\x94(K\x01"
@@ -40,8 +43,11 @@ _MOST_HEADS = 64
 
 _types: Dict[bytes, Tuple[Any, ...]] = {}  # the bytes of a type -> it, and what to remember
 _kinds: Set[type] = set()
-_first: Dict[int, _Head] = {}  # by the length of the memo: nothing else of the past matters
+# By the length of the memo, heads of first arrays and of later ones.
+_first: Dict[int, _Head] = {}
+_again: Dict[int, _Head] = {}
 _frombuffer: Any = None
+_ndarray: Any = None
 
 
 class _Head:
@@ -53,6 +59,7 @@ class _Head:
         "dtype",
         "entries",
         "more",
+        "needs",
         "opcode",
         "opcodes",
         "order",
@@ -62,6 +69,7 @@ class _Head:
     )
 
     def __init__(self, entries: List[Any], opcodes: int) -> None:
+        self.needs: List[Tuple[int, Any]] = []  # what it takes from the memo, and where
         self.entries = entries  # for the memo, before the array itself
         self.more: List[Any] = []  # and behind it
         self.opcodes = opcodes  # of the whole array
@@ -75,36 +83,104 @@ class _Head:
         self.opcode = 0  # where in the head that of the contents is
 
 
-def read_array(loader: Loader, stack: List[Any], pos: int) -> Tuple[int, int]:
+def read_arrays(loader: Loader, stack: List[Any], pos: int, most: int) -> Tuple[int, int]:
     """Put an array in the place of RECONSTRUCT, on top of *stack*, if *pos* goes on so.
 
-    Returns where the loop goes on, and how many opcodes were read: none if the array is
-    the loop's affair.
+    If arrays with the same head follow, they are put on the stack as well.  Returns where the
+    loop goes on, and how many opcodes were read: hardly more than *most*, and none if the
+    array is the loop's affair.
     """
     data, memo = loader.data, loader.memo
     head = loader.head
     if head is None or not data.startswith(head.data, pos):
-        head = _first.get(len(memo))
-        if head is None or not data.startswith(head.data, pos):
-            head = _learn(loader, pos)
-            if head is None:
-                return pos, 0
+        head = _known(data, memo, pos) or _learn(data, memo, pos)
+        if head is None:
+            return pos, 0
+        loader.head = head if head.needs else None
     start = pos + len(head.data)
     after = start + head.size
-    opcodes = head.opcodes
+    used = head.opcodes
     if data[after : after + 4] != _END or after > loader.limit:
-        opcodes += _beyond_frame(loader, pos + head.opcode, start, after)
-        if opcodes < head.opcodes:
+        used += _beyond_frame(loader, pos + head.opcode, start, after)
+        if used < head.opcodes:
             return pos, 0
-        after += 9 * (opcodes - head.opcodes)
-    array = _frombuffer(data, head.dtype, head.count, start)
-    if head.reshaped:
-        array = array.reshape(head.shape, order=head.order)
-    array = stack[-1] = array.copy(head.order)
+        after += 9 * (used - head.opcodes)
+    stack[-1] = _array(head, data, start, memo)
+    after += 4
+    if head.needs and data[after : after + 1] == b"h" and data.startswith(head.data, after + 2):
+        return _row(loader, head, stack, after, used, most)
+    return after, used
+
+
+def _row(
+    loader: Loader, head: _Head, stack: List[Any], pos: int, used: int, most: int
+) -> Tuple[int, int]:
+    """Read arrays from the BINGET at *pos* on, as long as they have this *head*."""
+    data, memo, limit = loader.data, loader.memo, loader.limit
+    get = data[pos : pos + 2]
+    if get[1] >= len(memo) or memo[get[1]] is not RECONSTRUCT:
+        return pos, used
+    begin, step = get + head.data, len(head.data) + head.size + 6
+    end, many = pos + step, 0
+    while used < most and end <= limit and data[end - 4 : end] == _END:
+        if not data.startswith(begin, end - step):
+            break
+        used += 1 + head.opcodes
+        end += step
+        many += 1
+    if many:
+        strides = step, head.dtype.itemsize
+        rows = _ndarray((many, head.count), head.dtype, data, pos + len(begin), strides)
+        arrays = [_copy(head, row) for row in rows]
+        stack += arrays
+        entries = [*head.entries, None, *head.more] * many
+        entries[len(head.entries) :: len(entries) // many] = arrays
+        memo += entries
+    return end - step, used
+
+
+def glance(data: bytes, memo: List[Any], pos: int) -> Tuple[Any, int]:
+    """The array with a known head at *pos*, and where it ends; `NoGlance` if there is none.
+
+    What the array leaves in the *memo* is there.
+    """
+    head = _known(data, memo, pos)
+    if head is None:
+        raise NoGlance
+    start = pos + len(head.data)
+    after = start + head.size
+    if data[after : after + 4] != _END:
+        raise NoGlance
+    return _array(head, data, start, memo), after + 4
+
+
+def _known(data: bytes, memo: List[Any], pos: int) -> Optional[_Head]:
+    """The head at *pos*, if it has been read before, with the same in the memo."""
+    for heads in (_again, _first):
+        head = heads.get(len(memo))
+        if head is not None and data.startswith(head.data, pos):
+            for index, needed in head.needs:
+                if memo[index] is not needed:
+                    break
+            else:
+                return head
+    return None
+
+
+def _array(head: _Head, data: bytes, start: int, memo: List[Any]) -> Any:
+    """The array whose contents begin at *start*; it is remembered as its opcodes would."""
+    array = _copy(head, _frombuffer(data, head.dtype, head.count, start))
     memo += head.entries
     memo.append(array)
     memo += head.more
-    return after + 4, opcodes
+    return array
+
+
+def _copy(head: _Head, flat: Any) -> Any:
+    """The array whose numbers are these, all in a row."""
+    if head.reshaped:
+        return flat.reshape(head.shape, order=head.order).copy(head.order)
+    return flat.copy()
 
 
 def _beyond_frame(loader: Loader, opcode: int, start: int, after: int) -> int:
@@ -121,35 +197,33 @@ def _beyond_frame(loader: Loader, opcode: int, start: int, after: int) -> int:
     return framed
 
 
-def _learn(loader: Loader, pos: int) -> Optional[_Head]:
-    """The head at *pos*; None if there is none."""
+def _learn(data: bytes, memo: List[Any], pos: int) -> Optional[_Head]:
+    """The head at *pos*, which is remembered; None if there is none."""
     if not _types:
         _learn_types()
     try:
-        found = _start(loader, pos)
+        found = _start(data, memo, pos)
         if found is None:
             return None
         head, at = found
-        at = _contents(loader.data, head, _description(loader, head, at))
+        at = _contents(data, head, _description(data, memo, head, at))
     except IndexError:
         return None
     if at < 0:
         return None
-    head.data = loader.data[pos:at]
+    head.data = data[pos:at]
     head.opcode -= pos
-    if len(head.entries) == len(_AGAIN_ENTRIES):
-        loader.head = head
-    else:
-        if len(_first) >= _MOST_HEADS:
-            _first.clear()
-        _first[len(loader.memo)] = head
+    heads = _again if head.needs else _first
+    if len(heads) >= _MOST_HEADS:
+        heads.clear()
+    heads[len(memo)] = head
     return head
 
 
 def _learn_types() -> None:
-    global _frombuffer
+    global _frombuffer, _ndarray
     np = numpy()
-    _frombuffer = np.frombuffer
+    _frombuffer, _ndarray = np.frombuffer, np.ndarray
     for spec in _SPECS:
         for order in "|" if spec[1:] == "1" else "<>":
             dtype = np.dtype(order + spec)
@@ -160,9 +234,8 @@ def _learn_types() -> None:
             _kinds.add(type(dtype))
 
 
-def _start(loader: Loader, pos: int) -> Optional[Tuple[_Head, int]]:
+def _start(data: bytes, memo: List[Any], pos: int) -> Optional[Tuple[_Head, int]]:
     """A new head, and where its shape begins."""
-    data, memo = loader.data, loader.memo
     if data.startswith(_FIRST, pos):
         return _Head(_FIRST_ENTRIES, 24), pos + len(_FIRST)
     if data[pos] != 0x68 or (data[pos + 2 : pos + 7], data[pos + 8 : pos + 15]) != _AGAIN:
@@ -170,12 +243,13 @@ def _start(loader: Loader, pos: int) -> Optional[Tuple[_Head, int]]:
     flag = memo[data[pos + 7]]
     if memo[data[pos + 1]] is not _NDARRAY or type(flag) is not bytes or flag != b"b":
         return None
-    return _Head(_AGAIN_ENTRIES, 17), pos + 15
+    head = _Head(_AGAIN_ENTRIES, 17)
+    head.needs = [(data[pos + 1], _NDARRAY), (data[pos + 7], flag)]
+    return head, pos + 15
 
 
-def _description(loader: Loader, head: _Head, at: int) -> int:
+def _description(data: bytes, memo: List[Any], head: _Head, at: int) -> int:
     """Read shape and type; where they end, or -1."""
-    data, memo = loader.data, loader.memo
     shape: List[int] = []
     while len(shape) < 3 and data[at] in (0x4B, 0x4D, 0x4A):  # BININT1, BININT2, BININT
         width = {0x4B: 1, 0x4D: 2, 0x4A: 4}[data[at]]
@@ -189,13 +263,14 @@ def _description(loader: Loader, head: _Head, at: int) -> int:
     at += 4
     head.more = [head.shape]
     if index < len(memo):
-        if head.entries is _FIRST_ENTRIES:
+        if not head.needs:
             return -1  # what it says depends on more than its bytes: not to be kept
         head.dtype = memo[index]
+        head.needs.append((index, head.dtype))
         return at if type(head.dtype) in _kinds else -1
     size = _TYPE_SIZE + data[at + _NAME_AT]
     known = _types.get(data[at : at + size])
-    if known is None or head.entries is not _FIRST_ENTRIES or index != len(memo) + _NUMPY_AT:
+    if known is None or head.needs or index != len(memo) + _NUMPY_AT:
         return -1
     head.dtype, *more = known
     head.more += more
@@ -218,9 +293,9 @@ def _contents(data: bytes, head: _Head, at: int) -> int:
     for each in head.shape:
         head.count *= each
     head.reshaped = len(head.shape) > 1
-    # No pickler asks again for the contents: what stands for them can not become a value.
-    head.more += _NDARRAY, _NDARRAY
-    return start if head.count * head.dtype.itemsize == head.size > 0 else -1
+    # No pickler asks again for the contents, but for those of no byte or one, which are shared.
+    head.more += _CONTENTS, _CONTENTS
+    return start if head.count * head.dtype.itemsize == head.size > 1 else -1
 
 
-RECONSTRUCT.whole = read_array
+RECONSTRUCT.whole, RECONSTRUCT.glance = read_arrays, glance

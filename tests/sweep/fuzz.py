@@ -1,4 +1,4 @@
-"""Fuzzing: millions of mutated and grown pickles, in two processes, each file from its number.
+"""Fuzzing: millions of pickles, each made from its number, in two processes.
 
 python -m sweep.fuzz SEED FIRST LAST      reads these files, prints what it found as JSON
 python -m sweep fuzz --seed SEED --only N reads file N alone
@@ -21,7 +21,7 @@ from sweep import Part
 FILES = 2_200_000
 PROCESSES = 2
 AT_ONCE = 50_000  # files to a process, so that a crash is told with where it was
-SOURCES = ("mutated", "mutated", "mutated", "grown")
+SOURCES = ("mutated", "mutated", "mutated", "grown", "arrays")
 
 
 def read(seed: int, number: int, counts: Counter[str]) -> str:
