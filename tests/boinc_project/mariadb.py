@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+import pytest
 from sweep.shared import memory
 
 PATIENCE = 120.0
@@ -26,6 +26,12 @@ PATIENCE = 120.0
 def is_installed() -> bool:
     """Whether there is a MariaDB that could be started."""
     return all(map(shutil.which, ("mariadbd", "mariadb-install-db")))
+
+
+def require() -> None:
+    """Skip the test that asks if there is no MariaDB; under CI that fails the run."""
+    if not is_installed():
+        pytest.skip("MariaDB is missing: apt-get install mariadb-server")
 
 
 def _run_of_tests() -> int:
@@ -42,16 +48,14 @@ def socket() -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not directory.exists():
             directory.mkdir()
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    str(Path(__file__).with_name("guardian.py")),
-                    str(directory),
-                    str(process),
-                ],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-                env={name: value for name, value in os.environ.items() if "COV" not in name},
+            program = str(Path(__file__).with_name("guardian.py"))
+            command = [sys.executable, program, str(directory), str(process)]
+            os.posix_spawn(
+                sys.executable,
+                command,
+                {name: value for name, value in os.environ.items() if "COV" not in name},
+                file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+                setsid=True,
             )
         deadline = time.monotonic() + PATIENCE
         while not (directory / "ready").exists():

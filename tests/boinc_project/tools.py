@@ -98,7 +98,7 @@ class CreateWork:
 
     def _app(self, database: pymysql.Connection[Any]) -> int:
         with database.cursor() as cursor:
-            cursor.execute("select id from app where name=%s", self.options["appname"])
+            cursor.execute("select id from app where name=%s", (self.options["appname"],))
             found = cursor.fetchone()
         if found is None:
             raise Refused("create_work: app not found")

@@ -139,6 +139,8 @@ class BoincBackend:
         finished = making.finished(sorted(due))
         if unless_there:
             finished = [one for one in finished if not making.deliver_again(one)]
+            watch.give_up([one for one in finished if one.error_mask])
+            finished = [one for one in finished if not one.error_mask]
         if finished:
             self._issue_again([one.sequence for one in finished])
             self._batches.write(self._batch, state=rows.IN_PROGRESS)
@@ -210,8 +212,10 @@ class BoincBackend:
         total = max(self._made, self._directory.jobs_made, census.total)
         # Rows that are gone were purged, some days after their outcomes were delivered.
         gone = max(0, total - census.total) if census.total else 0
-        failed = min(total, max(failed, census.failed))
-        done = min(total - failed, max(done, census.done + gone))
+        # A job that failed may have come back good since: it is one job all the same.
+        finished = min(total, max(done + failed, census.done + census.failed + gone))
+        failed = min(finished, max(failed, census.failed))
+        done = finished - failed
         running = min(watch.running, total - done - failed)
         queued = total - done - failed - running
         return Counts(total, queued, running, done, failed, watch.retries)

@@ -115,12 +115,21 @@ class Watch:
             for start in range(0, len(numbers), _AT_A_TIME):
                 made = self._workunits.numbered(numbers[start : start + _AT_A_TIME])
                 delivered += self._deliver(made)
-                self.lost += [one for one in made if one.id in outputs_lost and self._is_lost(one)]
+                lost = [one for one in made if one.id in outputs_lost and self._is_lost(one)]
+                delivered += self.give_up([one for one in lost if one.error_mask])
+                self.lost += [one for one in lost if not one.error_mask]
         return delivered
 
     def _deliver(self, made: Sequence[Made]) -> int:
         """Put failures into new/, unless the job has an outcome by now, or was made again."""
-        due = [one for one in made if self._is_due(one)]
+        return self.give_up([one for one in made if self._is_due(one)])
+
+    def give_up(self, due: Sequence[Made]) -> int:
+        """Put failures into new/ for jobs that the project has given up.
+
+        One of them may have succeeded all the same, later; but if that output is nowhere, the file
+        deleter was there first: it takes outputs of jobs that are given up at once.
+        """
         rows = self._workunits.instances([one.id for one in due])
         for one in due:
             attempts = [attempt_of(row) for row in rows if row[0] == one.id]
