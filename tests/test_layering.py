@@ -61,7 +61,8 @@ PARTS = {
 BELOW = {
     "cli": "administration master live local campaign simulator backends project jobdir bundle"
     " signing config faults slave codec errors names",
-    "administration": "backends validation jobdir bundle signing codec config slave errors names",
+    "administration": "boinc backends validation jobdir bundle signing codec config slave errors"
+    " names",
     "master": "live backends validation jobdir bundle codec config faults errors names",
     "plugin": "campaign simulated errors names",
     "trial": "master simulated local jobdir config errors names",

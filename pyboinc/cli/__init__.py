@@ -31,6 +31,7 @@ VERBS = (
     "clean",
     "config",
     "doctor",
+    "setup",
 )
 """In the order in which they are needed; each is ``command`` in the module of its name."""
 
