@@ -13,7 +13,7 @@ from boinc_project.world import World
 
 from pyboinc import bundle, codec, config
 from pyboinc.backends import Backend, failure_from_bytes, find_backend
-from pyboinc.jobdir import ERROR, JobDirectory, RunRecord
+from pyboinc.jobdir import ERROR, OUTPUT, JobDirectory, RunRecord
 
 SLAVE = "from pyboinc import pyboinc_get_input, pyboinc_return_output\n"
 PATIENCE = 60.0
@@ -120,6 +120,20 @@ def test_a_success_after_a_failure_is_one_job_in_the_counts(side: Side) -> None:
     counts = side.backend.counts()
     assert (counts.total, counts.done, counts.failed) == (3, 0, 1)
     assert counts.queued + counts.running == 2
+
+
+def test_a_failure_after_a_success_was_handled_is_no_failure(side: Side) -> None:
+    """The boinc backend: what a master has handled is what the counts say in the end.
+
+    Aborting a batch from the project's web pages marks also those that are done.
+    """
+    for sequence in range(3):
+        side.directory.journal.add_handled(sequence, OUTPUT, 3)
+    side.cancel(1)
+    side.world.settle()
+    side.backend.reissue([])
+    counts = side.backend.counts()
+    assert (counts.total, counts.done, counts.failed) == (3, 3, 0)
 
 
 def test_a_cancelled_job_whose_late_output_is_lost_stays_cancelled(side: Side) -> None:

@@ -214,7 +214,8 @@ class BoincBackend:
         gone = max(0, total - census.total) if census.total else 0
         # A job that failed may have come back good since: it is one job all the same.
         finished = min(total, max(done + failed, census.done + census.failed + gone))
-        failed = min(finished, max(failed, census.failed))
+        if done + failed < total:  # else what was handled is all, and known
+            failed = min(finished, max(failed, census.failed))
         done = finished - failed
         running = min(watch.running, total - done - failed)
         queued = total - done - failed - running
