@@ -84,6 +84,7 @@ _OUTPUT_TEMPLATE = """\
 """
 
 _numbers = itertools.count(1)
+_open: dict[Path, StandIn] = {}
 
 
 @cache
@@ -115,6 +116,19 @@ class StandIn:
         script = self.root / "bin/pyboinc_assimilate"
         script.write_text(_ASSIMILATE.read_text())
         script.chmod(0o755)
+
+    @classmethod
+    def at(cls, root: Path) -> StandIn:
+        """The project in *root*, made when it is first asked for."""
+        if root not in _open:
+            _open[root] = cls(root)
+        return _open[root]
+
+    @staticmethod
+    def close_all() -> None:
+        """Close all that were made by :meth:`at`."""
+        while _open:
+            _open.popitem()[1].close()
 
     def write_config(self, host: str) -> None:
         """Write config.xml; *host* is where the database is said to be."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import md5
 from pathlib import Path
@@ -90,7 +92,6 @@ class World:
         self.validates = True
         self.gzip = False
         self._database: pymysql.Connection[Any] = project.connect()
-        self._slots = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.failure: BaseException | None = None
@@ -99,8 +100,18 @@ class World:
 
     # Running.
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let everybody work in a thread, for a while."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
     def start(self) -> None:
         """Let everybody work, in a thread."""
+        assert self._thread is None
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -110,8 +121,9 @@ class World:
             while not self._stop.is_set():
                 if not self.step():
                     self._stop.wait(0.02)
-        except BaseException as error:  # noqa: BLE001  # seen by stop()
+        except BaseException as error:  # noqa: BLE001  # stop() raises it
             self.failure = error
+            traceback.print_exc()
 
     def stop(self) -> None:
         """Stop the thread; raises what went wrong in it."""
@@ -119,6 +131,10 @@ class World:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.check()
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread, if anything did."""
         if self.failure is not None:
             raise self.failure
 
@@ -288,8 +304,7 @@ class World:
 
     def _lay_out(self, rows: Rows, instance: int) -> Path:
         """Make a slot: soft links to files in the client's directory of the project."""
-        self._slots += 1
-        client = self.project.root / f"client{self._slots}"
+        client = Path(tempfile.mkdtemp(prefix="client-", dir=self.project.root))
         slot, files = client / "slots/0", client / PROJECT
         slot.mkdir(parents=True)
         files.mkdir(parents=True)

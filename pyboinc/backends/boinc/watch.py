@@ -34,7 +34,7 @@ from pyboinc.jobdir import ERROR, OUTPUT, JobDirectory
 PERIOD = 1.0
 """Seconds between two queries."""
 
-COUNT_PERIOD = 5.0
+COUNT_PERIOD = 1.0
 """Seconds between two counts of all rows, at least, and..."""
 
 COUNT_SHARE = 0.02

@@ -155,7 +155,7 @@ class Project:
             case ["wait"]:
                 return self._wait()
             case ["describe", name]:
-                return self._describe(self._job(name))
+                return self._describe_named(name)
             case ["submit", *details]:
                 return self._submit(*details)
             case ["directory", path]:
@@ -346,9 +346,13 @@ class Project:
         assert self._classes is not None
         return self._classes.attempt(lambda registry: codec.decode(data, registry))
 
-    def _job(self, name: str) -> Job:
+    def _describe_named(self, name: str) -> list[dict[str, Any]]:
+        """Describe the job of this name; there may be none."""
         batch, _, sequence = name.partition("_")
-        return self.jobs[self._numbers[int(batch), int(sequence)]]
+        if not (batch.isdecimal() and sequence.isdecimal()):
+            return []
+        number = self._numbers.get((int(batch), int(sequence)))
+        return [] if number is None else self._describe(self.jobs[number])
 
     def rows(self, job: Job) -> Rows:
         """Return a job as the local emulator would have it, hosts by their names."""
