@@ -12,16 +12,31 @@ INDEX = $(shell .venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=
 # pyenv keeps old interpreters out of PATH; where there is none, tox says SKIP.
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
-.PHONY: demo test sweep flakes mutants clean
+# What some tests need beside Python: a program, and Debian's package that has it.  Where it can
+# not be installed, these tests are left out, and say so; under CI that fails the run.
+NEEDED = strace:strace mariadb-install-db:mariadb-server-core my_print_defaults:mariadb-client-core \
+	php:php-cli
+
+.PHONY: demo test needed sweep flakes mutants clean
 
 demo: .venv/installed                  ## sum of squares on emulated volunteers, three instances in ten failing
 	@rm -rf .venv/demo && cp -R examples/sum_of_squares .venv/demo
 	.venv/bin/python .venv/demo/app_master.py --seed 7 --failure-rate 0.3 --latency exponential:1
 
-test: .venv/installed                  ## lint, types, all tests with coverage, the slave half on 3.8
+test: .venv/installed needed           ## lint, types, all tests with coverage, the slave half on 3.8
 	.venv/bin/python -m pip install --quiet "tox>=4.22" "tox-uv>=1.25"
 	UV_NATIVE_TLS=true $(INDEX:%=UV_DEFAULT_INDEX="%") \
 		.venv/bin/python -m tox run-parallel --parallel-live $(OLDEST:%=--discover %)
+
+needed:                                ## what tests need beside Python, if it may be installed
+	@missing=; for each in $(NEEDED); do \
+		command -v $${each%%:*} > /dev/null || missing="$$missing $${each#*:}"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -qq --yes --no-install-recommends $$missing > /dev/null || \
+			echo "Some tests are left out: $$missing could not be installed"; \
+	else echo "Some tests are left out; they need: apt-get install$$missing"; fi
 
 sweep: .venv/installed                 ## every fault that can be enumerated; hours.  PARTS="fuzz" runs some
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,simulate]"
