@@ -16,6 +16,7 @@ from pyboinc.disk import reach
 from pyboinc.errors import DirectoryDamaged, RejectedResult
 from pyboinc.jobdir import ERROR, Arrival, JobDirectory
 from pyboinc.progress import Display
+from pyboinc.validation import Own, own_of
 
 REFUSALS = 3
 """How often the output of a job may be refused before the job counts as failed."""
@@ -41,6 +42,8 @@ class Outcomes:
         self._display = display
         self._max_output = max_output
         self._budget = codec.Budget(bytes=max_output)
+        # A project may have another validator than the app's own word.
+        self._own = Own() if getattr(backend, "judged", False) else own_of(directory.path)
         self._refusals: dict[int, int] = {}
         self.jobs_are_made = True
 
@@ -58,7 +61,10 @@ class Outcomes:
                 if (failure.index, failure.name) != (arrival.sequence, name):
                     raise RejectedResult("a failure report of another job")
                 return (failure,)
-            return (self._calls.decode(data, self._budget),)
+            output = self._calls.decode(data, self._budget)
+            if refusal := self._own.refusal(output):
+                raise RejectedResult(refusal)
+            return (output,)
         except RejectedResult as refusal:
             self._refuse(arrival, str(refusal))
             return None

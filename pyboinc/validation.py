@@ -59,6 +59,18 @@ class Own:
     validate: Callable[[Any], object] | None = None
     compare: Callable[[Any, Any], object] | None = None
 
+    def refusal(self, output: Any) -> str:
+        """Return why ``validate`` takes a loaded output for not valid; nothing if it does not."""
+        if self.validate is None:
+            return ""
+        try:
+            verdict = self.validate(output)
+            if verdict is None:
+                return f"validate in {TYPES} returned None; it must return True for what is valid"
+            return "" if verdict else f"validate in {TYPES} says that it is not valid"
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises
+            return _complaint("validate", error)
+
 
 class Rules:
     """The rule for outputs of these *classes*, with what the app itself says of them in *own*.
@@ -93,15 +105,7 @@ class Rules:
             output = self._decode(data)
         except RejectedResult as refusal:
             return str(refusal)
-        if self._own.validate is None:
-            return ""
-        try:
-            verdict = self._own.validate(output)
-            if verdict is None:
-                return f"validate in {TYPES} returned None; it must return True for what is valid"
-            return "" if verdict else f"validate in {TYPES} says that it is not valid"
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the author's code raises
-            return _complaint("validate", error)
+        return self._own.refusal(output)
 
     def same(self, a: bytes, b: bytes) -> bool:
         """Return whether two outputs agree.

@@ -636,6 +636,31 @@ def test_an_outcome_that_is_refused_three_times_is_a_failure(
     assert names(directory / "old") == ["1_0.error"]
 
 
+RULE = """
+def validate(output):
+    if output == 7: raise ValueError("seven")
+    return output >= 0
+"""
+
+
+def test_a_project_that_does_not_ask_the_app(
+    project: Project, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation: where the project has another validator, the master asks the app's own word."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "app_types", raising=False)
+    (directory / "app_types.py").write_text(RULE)
+    answers = iter([-1, 7, 5])
+    project.answer = lambda sequence, value: next(answers)
+    handled: list[int] = []
+    run(directory, calls(1), handled.append)
+    assert handled == [5]
+    reasons = sorted(one.read_text() for one in directory.glob(".pyboinc/quarantine/*.reason"))
+    assert "raised ValueError: seven" in reasons[0]
+    assert "says that it is not valid" in reasons[1]
+    monkeypatch.delitem(sys.modules, "app_types")
+
+
 def test_an_outcome_that_grows_too_big(project: Project, directory: Path) -> None:
     """Refusals: more than max_output is not read."""
     project.answer = lambda sequence, value: b"x" * 1001

@@ -16,16 +16,20 @@ import pytest
 from masters import TYPES
 
 from pyboinc.administration import scripts, validate
-from pyboinc.administration.validate import LATER, NO, YES
+from pyboinc.administration.validate import BROKEN, LATER, NO, YES, Unknown
 from pyboinc.codec import encode
+from pyboinc.errors import PyboincError
 from pyboinc.run_record import RunRecord
 
 RULES = """
 from pyboinc import close_to
 compare = close_to(1e-6)
 def validate(output):
+    import os
     if output == "hang":
         while True: pass
+    if output == "exit": os._exit(0)
+    if output == "abort": os.abort()
     return output >= 0
 """
 
@@ -63,12 +67,21 @@ class Server:
         return str(path)
 
 
+def here(load: Callable[[], Any], judge: Callable[[Any], str]) -> str:
+    """As the program does it, but in this very process."""
+    try:
+        rules = load()
+    except PyboincError as error:
+        raise Unknown(str(error)) from None
+    return judge(rules)
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A project, with everything in its place."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(validate, "_bound_time", str)  # for a process of its own
+    monkeypatch.setattr(validate, "_apart", here)
     server = Server(tmp_path)
     monkeypatch.setenv("BOINC_PROJECT_DIR", str(server.project))
     yield server
@@ -122,7 +135,7 @@ def test_an_output_that_is_not_there(server: Server) -> None:
     path.unlink()
     path.mkdir()
     assert validate.main([str(path)]) == NO
-    assert validate.main([str(server.project / "upload/fff" / path.name)]) == LATER
+    assert validate.main([str(server.project / "upload/fff" / path.name)]) == BROKEN
 
 
 def test_a_batch_that_nobody_knows_any_more(server: Server, said: Said) -> None:
@@ -137,39 +150,52 @@ def test_a_batch_that_nobody_knows_any_more(server: Server, said: Said) -> None:
     assert said() == ""
 
 
-BROKEN: dict[str, tuple[Callable[[Server], Any], str]] = {
-    "setup was not run": (lambda s: s.batches.rename(s.project / "x"), "pyboinc setup .* makes it"),
+UNKNOWN: dict[str, tuple[Callable[[Server], Any], str]] = {
     "empty registration": (lambda s: s.register(), "is empty"),
-    "registration is no file": (
-        lambda s: [(s.batches / "7").unlink(), (s.batches / "7").mkdir()],
-        "registration of batch 7 can not be read",
-    ),
     "job directory is away": (lambda s: s.job.rename(s.job.with_name("x")), "can not be read"),
     "record is damaged": (lambda s: (s.job / ".pyboinc/run.json").write_text("{"), "not a check"),
-    "batch begins": (lambda s: s.record(batch=None), "just beginning"),
     "half an app_types.py": (lambda s: s.say("def validate(output"), "can not be read: '\\(' was"),
     "missing library": (lambda s: s.say("import no_such\n" + RULES), "install here what it"),
     "author's mistake": (lambda s: s.say("def validate(): pass"), "can not be called as"),
 }
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_what_is_broken_here_is_no_fault_of_a_volunteer_s(
-    server: Server, said: Said, what: str
-) -> None:
-    """Validator: what can not be known now is judged later, and the daemon's log says why."""
-    one = server.upload(-1.0)
-    breaks, why = BROKEN[what]
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_the_rules_of_one_batch_can_not_be_had(server: Server, said: Said, what: str) -> None:
+    """Validator: no volunteer pays for that, and no other batch waits; the log says why."""
+    one, other = server.upload(-1.0), server.upload(-2.0, 1)
+    breaks, why = UNKNOWN[what]
     breaks(server)
-    assert validate.main([one]) == LATER
-    assert validate.main(["--compare", one, one]) == LATER
-    assert re.search(f"is judged later: .*{why}", said())
+    assert validate.main([one]) == YES, "its master looks at it once more"
+    assert re.search(f"is not looked at: .*{why}", said())
+    assert validate.main(["--compare", one, one]) == YES, "equal to the byte"
+    assert validate.main(["--compare", one, other]) == LATER
+    assert re.search(f"is compared later: .*{why}", said())
+
+
+OURS: dict[str, tuple[Callable[[Server], Any], str]] = {
+    "setup was not run": (lambda s: s.batches.rename(s.project / "x"), "pyboinc setup .* makes it"),
+    "registration is no file": (
+        lambda s: [(s.batches / "7").unlink(), (s.batches / "7").mkdir()],
+        "registration of batch 7 can not be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OURS)
+def test_a_project_that_is_broken(server: Server, said: Said, what: str) -> None:
+    """Validator: what is wrong with all batches is for the administrator; nothing is judged."""
+    one = server.upload(-1.0)
+    breaks, why = OURS[what]
+    breaks(server)
+    assert validate.main([one]) == BROKEN
+    assert re.search(f"can not be judged: .*{why}", said())
 
 
 @pytest.mark.parametrize("words", [(), ("--compare",), ("--compare", "one")])
 def test_called_in_another_way(words: tuple[str, ...], said: Said) -> None:
     """Validator: paths that are missing are no verdict."""
-    assert validate.main(words) == LATER
+    assert validate.main(words) == BROKEN
     assert said().startswith("usage: ")
 
 
@@ -183,7 +209,7 @@ def test_an_output_that_may_not_be_read(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "open", refuse)
-    assert validate.main([one]) == LATER
+    assert validate.main([one]) == BROKEN
     assert "cannot be opened: Permission denied" in said()
 
 
@@ -225,17 +251,39 @@ def test_the_scripts(server: Server, call: Callable[..., subprocess.CompletedPro
     assert call(scripts.COMPARE, good, good).returncode == 0
     assert call(scripts.COMPARE, good, bad).returncode == 1
     server.say("import no_such\n" + RULES)
-    assert call(scripts.VALIDATE, bad).returncode == 3
+    assert call(scripts.COMPARE, good, bad).returncode == 3
     assert sorted(server.job.rglob("*")) == before, "nothing is written into the job directory"
 
 
-def test_an_author_s_function_that_never_ends(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("hang", "is not valid: app_types.py took longer than 1 s"),
+        ("exit", "is not valid: app_types.py ended its process"),
+        ("abort", "is not valid: app_types.py ended its process"),
+        (1.0, ""),
+    ],
+)
+def test_what_an_author_s_function_does_is_its_verdict(
+    server: Server, value: object, why: str
+) -> None:
     """Validator: one job's output does not hold up the daemon, and with it every other master."""
     program = (
-        "import sys; from pyboinc.administration import validate; validate.PATIENCE = 0.2; "
+        "import sys; from pyboinc.administration import validate; validate.PATIENCE = 1.0; "
         "sys.exit(validate.main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-P", "-c", program, server.upload("hang")]
+    if value != "hang":
+        program = program.replace("1.0", "60.0")
+    command = [sys.executable, "-P", "-c", program, server.upload(value)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == NO
-    assert "is not valid: app_types.py took longer than 0.2 s" in run.stderr
+    assert run.returncode == (NO if why else YES), run.stderr
+    assert why in run.stderr
+
+
+def test_an_app_types_that_ends_who_imports_it(server: Server) -> None:
+    """Validator: then the batch's rules can not be had, and nobody else is concerned."""
+    server.say("import os\ndef validate(output): return True\nos._exit(0)\n")
+    command = [sys.executable, "-P", "-m", "pyboinc.administration.validate", server.upload(1.0)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == YES
+    assert "is not looked at: app_types.py ends the process that imports it" in run.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,9 +34,15 @@ def interpreter(place: Path, end: str) -> str:
     return str(program)
 
 
-def call(name: str, *words: str, cwd: Path, shell: str = "sh") -> subprocess.CompletedProcess[str]:
+def call(
+    name: str, *words: str, cwd: Path, shell: str = "sh", path: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Call a script as the daemon does; what lies in *path* is found before other programs."""
+    environment = {**os.environ, "PATH": f"{path or cwd}:{os.environ['PATH']}"}
     command = [shell, f"../bin/{name}", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -49,28 +58,56 @@ def test_the_judge_is_asked(tmp_path: Path, shell: str) -> None:
 
 
 @pytest.mark.parametrize("name", [scripts.VALIDATE, scripts.COMPARE])
-@pytest.mark.parametrize(
-    ("end", "status"),
-    [
-        ("exit 0", 0),
-        ("exit 20", 1),
-        ("exit 3", 3),
-        ("exit 1", 3),
-        ("exit 2", 3),
-        ("exit 127", 3),
-        ("kill -9 $$", 3),
-    ],
-)
-def test_only_a_judgement_makes_a_result_invalid(
-    tmp_path: Path, name: str, end: str, status: int
-) -> None:
-    """Validation: an interpreter that is broken or killed is no fault of a volunteer's."""
-    done = call(name, "x", cwd=install(tmp_path / "project", interpreter(tmp_path, end)))
-    assert done.returncode == status
-    assert ("tried again later" in done.stderr) == (status == 3)
+@pytest.mark.parametrize(("end", "status"), [(0, 0), (20, 1), (3, 3)])
+def test_a_judgement(tmp_path: Path, name: str, end: int, status: int) -> None:
+    """Validation: yes and no are handed on, and so is a comparison that is put off."""
+    daemon = install(tmp_path / "project", interpreter(tmp_path, f"exit {end}"))
+    done = call(name, "x", cwd=daemon)
+    assert (done.returncode, done.stderr) == (status, "")
 
 
-def test_an_interpreter_that_is_gone(tmp_path: Path) -> None:
-    """Validation: somebody removed the environment that PyBOINC was installed in."""
-    daemon = install(tmp_path / "project", str(tmp_path / "gone" / "python"))
-    assert call(scripts.VALIDATE, "x", cwd=daemon).returncode == 3
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("end", ["exit 1", "exit 2", "exit 4", "exit 127", "kill -9 $$", "gone"])
+def test_what_is_broken_is_waited_for(tmp_path: Path, shell: str, end: str) -> None:
+    """Validation: an interpreter that is broken, killed or gone is no fault of a volunteer's.
+
+    "Try again later" would have BOINC send the job to others at once, and give it up in the end.
+    """
+    if end == "gone":
+        daemon = install(tmp_path / "project", str(tmp_path / "my python"))
+    else:
+        daemon = install(tmp_path / "project", interpreter(tmp_path, end))
+    # Each time it sleeps somebody works at it; the third time it is mended.
+    python = f'"{tmp_path}/my python"'
+    mend = f'[ -e two ] && printf "#!/bin/sh\\n" >{python} && chmod +x {python}'
+    sleep(tmp_path, f"{mend}\n[ -e one ] && touch two\ntouch one")
+    done = call(scripts.VALIDATE, "x", cwd=daemon, shell=shell, path=tmp_path / "tools")
+    assert done.returncode == 0
+    assert done.stderr.count("nothing is judged until that is mended") == 1
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_daemons_that_are_to_stop(tmp_path: Path, shell: str) -> None:
+    """Validation: who waits hears of bin/stop, and ends the daemon, which does not hear it."""
+    project = tmp_path / "project"
+    daemon = install(project, interpreter(tmp_path, "exit 1"))
+    sleep(tmp_path, f'touch "{project}/stop_daemons"')
+    program = f"import subprocess, sys; subprocess.run({[shell, '../bin/pyboinc_validate', 'x']!r})"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=daemon,
+        env={**os.environ, "PATH": f"{tmp_path / 'tools'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGTERM
+    assert "the daemons are to stop" in ended.stderr
+
+
+def sleep(place: Path, instead: str) -> None:
+    """Let something else happen, where the scripts sleep."""
+    (place / "tools").mkdir()
+    (place / "tools/sleep").write_text(f"#!/bin/sh\n{instead}\n:\n")
+    (place / "tools/sleep").chmod(0o755)

@@ -8,30 +8,35 @@ that they are told: the batch stands in a file's name, and ``pyboinc/batches/`` 
 directory that is of.  The rule is :mod:`pyboinc.validation`'s: nothing is unpickled, but
 the author's own ``validate`` and ``compare`` run here, as the user whose daemon this is.
 
-The exit status is 0 for yes, 20 for no, and anything else for "try again later": what can not
-be known now (a directory that can not be reached, an ``app_types.py`` that does not load) is no
-fault of a volunteer's.  An output of a batch that nobody knows any more is valid: it came too
-late, or its batch was given up, nobody waits for it, and who computed it has done what he was
-asked for.  A wrong one gains nothing there, for it is delivered to nobody.
+The exit status is 0 for yes and 20 for no.  What can not be known is no fault of a volunteer's:
+
+* of a batch that nobody knows any more the answer is yes: the output came too late, or its batch
+  was given up; it is delivered to nobody, and who computed it did what he was asked for;
+* if the rules of one batch can not be had (its job directory is away, its ``app_types.py`` does not
+  load), its outputs are valid, for the master looks at each once more; and two of them that differ
+  are compared later (3), for which BOINC has another host do the job meanwhile;
+* if it is the project itself that is broken (4, or what Python ends with), the script waits.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import re
+import select
+import signal
 import sys
-import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pyboinc import disk
 from pyboinc.errors import PyboincError, RejectedResult
-from pyboinc.run_record import RunRecord, parse_record
+from pyboinc.run_record import parse_record
 from pyboinc.stderr import say
 from pyboinc.validation import Rules
 
-YES, LATER, NO = 0, 3, 20
+YES, LATER, BROKEN, NO = 0, 3, 4, 20
 
 PATIENCE = 60.0
 """Seconds that the author's functions may take; then the output is not valid."""
@@ -39,11 +44,18 @@ PATIENCE = 60.0
 MAX_OUTPUT = 64_000_000
 """Bytes of an output that are read at least; what is larger, the project has let through."""
 
+_LOADED = "loaded"
+"""What a child says first when it has the rules."""
+
 _NAME = re.compile(r"pyb_([0-9]{1,18})_[0-9_]+_r[0-9]+_[0-9]+")
 
 
-class Later(Exception):
-    """It can not be said now; the message says why."""
+class Unknown(Exception):
+    """The rules of one batch can not be had; the message says why."""
+
+
+class Broken(Exception):
+    """The project is not as it should be; the message says what is wrong."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -53,53 +65,55 @@ def main(arguments: Sequence[str]) -> int:
     half = len(paths) // 2 if compare else len(paths)
     if not paths or (compare and len(paths) % 2):
         say("usage: python -m pyboinc.administration.validate [--compare] PATH...")
-        return LATER
+        return BROKEN
     sys.dont_write_bytecode = True  # the job directory is somebody else's
+    name = paths[0].name
     try:
         why = _why_not(paths[:half], paths[half:])
-    except Later as later:
-        say(f"pyboinc: {paths[0].name} is judged later: {later}")
-        return LATER
+    except Unknown as unknown:
+        say(f"pyboinc: {name} is {'compared later' if compare else 'not looked at'}: {unknown}")
+        return LATER if compare else YES
+    except Broken as broken:
+        say(f"pyboinc: {name} can not be judged: {broken}")
+        return BROKEN
     if why:
-        say(f"pyboinc: {paths[0].name} {why}")
+        say(f"pyboinc: {name} {why}")
     return NO if why else YES
 
 
 def _why_not(paths: Sequence[Path], others: Sequence[Path]) -> str:
     """Return what is wrong with outputs, or with their agreement with *others*; or nothing."""
-    known = _known(paths[0].name)
-    if known is None:
-        return ""
     outputs = []
     for path in (*paths, *others):
         try:
             outputs.append(_read(path))
         except RejectedResult as refusal:
             return f"is not valid: {path.name}: {refusal}"
-    rules = _rules(*known, max(MAX_OUTPUT, *map(len, outputs)))
-    _bound_time(paths[0].name)
-    if others:
-        pairs = zip(outputs[: len(paths)], outputs[len(paths) :], strict=True)
-        agree = all(rules.same(*pair) for pair in pairs)
-        return "" if agree else f"does not agree with {others[0].name}"
-    wrong = next(filter(None, map(rules.refusal, outputs)), "")
-    return wrong and f"is not valid: {wrong}"
+    first, second = outputs[: len(paths)], outputs[len(paths) :]
+    registered = None if first == second else _directory(paths[0].name)
+    if registered is None:
+        return ""
+    directory, batch = registered
+    modules = _modules(directory, batch)
+    if modules is None:
+        return ""
+
+    def judge(rules: Rules) -> str:
+        if second:
+            agree = all(map(rules.same, first, second))
+            return "" if agree else f"does not agree with {others[0].name}"
+        wrong = next(filter(None, map(rules.refusal, first)), "")
+        return wrong and f"is not valid: {wrong}"
+
+    most = max(MAX_OUTPUT, *map(len, outputs))
+    return _apart(lambda: Rules.load(directory, modules, most), judge)
 
 
-def _known(name: str) -> tuple[Path, RunRecord] | None:
-    """Return the job directory that waits for the output *name*, and its record; or None."""
+def _directory(name: str) -> tuple[Path, str] | None:
+    """Return the job directory that waits for the output *name*, and its batch; or None."""
     match = _NAME.fullmatch(name)
     directory = _registered(match[1]) if match else None
-    if match is None or directory is None:
-        return None
-    path = directory / ".pyboinc" / "run.json"
-    try:
-        record = parse_record(path, path.read_bytes())
-    except (OSError, PyboincError) as error:
-        raise Later(f"its job directory can not be read: {error}") from None
-    if record.batch is None:
-        raise Later(f"{directory} is just beginning its batch")
-    return (directory, record) if record.batch == match[1] else None
+    return None if match is None or directory is None else (directory, match[1])
 
 
 def _registered(batch: str) -> Path | None:
@@ -115,11 +129,11 @@ def _registered(batch: str) -> Path | None:
     except FileNotFoundError:
         if batches.is_dir():
             return None
-        raise Later(f"{batches} is not there; pyboinc setup {project} makes it") from None
+        raise Broken(f"{batches} is not there; pyboinc setup {project} makes it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Later(f"the registration of batch {batch} can not be read: {error}") from None
+        raise Broken(f"the registration of batch {batch} can not be read: {error}") from None
     if not lines:
-        raise Later(f"{batches / batch} is empty; the batch's master writes it again")
+        raise Unknown(f"{batches / batch} is empty; the batch's master writes it again")
     return Path(lines[1]) if lines[1:] else Path(lines[0]).parent
 
 
@@ -130,40 +144,67 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         if path.parent.is_dir():
             raise RejectedResult("there is no such file") from None
-        raise Later(f"{path.parent} is not there") from None
+        raise Broken(f"{path.parent} is not there") from None
     except RejectedResult as refusal:
         if isinstance(refusal.__cause__, PermissionError):
-            raise Later(str(refusal)) from None
+            raise Broken(str(refusal)) from None
         raise
     except OSError as error:
-        raise Later(str(error)) from None
+        raise Broken(str(error)) from None
 
 
-def _rules(directory: Path, record: RunRecord, max_output: int) -> Rules:
+def _modules(directory: Path, batch: str) -> Sequence[str] | None:
+    """Return the modules of a batch; None if its directory has begun another one since."""
+    path = directory / ".pyboinc" / "run.json"
     try:
-        return Rules.load(directory, record.modules, max_output)
-    except PyboincError as error:
-        raise Later(str(error)) from None
+        record = parse_record(path, path.read_bytes())
+    except (OSError, PyboincError) as error:
+        raise Unknown(f"the job directory of batch {batch} can not be read: {error}") from None
+    return record.modules if record.batch in (None, batch) else None
 
 
-def _bound_time(name: str) -> None:
-    """End this process if the author's functions do not end: a thread can, mostly.
+def _apart(load: Callable[[], Rules], judge: Callable[[Rules], str]) -> str:
+    """Return what *judge* says of the rules that *load* gives, in a child of this process.
 
-    It can not while they are in a library that keeps it from running; then the interpreter's
-    own watchdog ends it, which is "try again later".
+    The author's code may end it, or never end; then that is the verdict, or, if it comes to
+    no rules at all, they can not be had.  The child says first whether it has them.
     """
+    said, child = os.pipe(), os.fork()
+    if child == 0:
+        _child(said[1], load, judge)
+    os.close(said[1])
+    text, deadline = b"", time.monotonic() + PATIENCE
+    while select.select([said[0]], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        data = os.read(said[0], 1 << 16)
+        text += data
+        if not data:
+            break
+    late = time.monotonic() >= deadline
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    loaded, _, verdict = text.decode().partition("\n")
+    if loaded != _LOADED:
+        raise Unknown(loaded or "app_types.py ends the process that imports it, or never ends")
+    if verdict.endswith("\n"):  # it was said to its end
+        return verdict[:-1]
+    how = f"took longer than {PATIENCE:g} s" if late else "ended its process"
+    return f"is not valid: app_types.py {how}"
 
-    def give_up() -> None:
-        say(f"pyboinc: {name} is not valid: app_types.py took longer than {PATIENCE:g} s")
-        os._exit(NO)
 
-    timer = threading.Timer(PATIENCE, give_up)
-    timer.daemon = True
-    timer.start()
-    faulthandler.dump_traceback_later(2 * PATIENCE, exit=True)
+def _child(pipe: int, load: Callable[[], Rules], judge: Callable[[Rules], str]) -> NoReturn:
+    """Load the rules, judge, and tell it; whatever happens, this process ends here."""
+    try:
+        try:
+            rules = load()
+        except PyboincError as error:
+            os.write(pipe, str(error).replace("\n", " ").encode())
+            os._exit(1)
+        os.write(pipe, f"{_LOADED}\n".encode())
+        os.write(pipe, f"{judge(rules)}\n".encode())
+        sys.stdout.flush()
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(status)  # nothing that app_types.py has left running is waited for
+    sys.exit(main(sys.argv[1:]))

@@ -206,6 +206,9 @@ class Backend(Protocol):
 
     ``first_errors`` gathers what slaves said when they failed ("<result>: <last line>"),
     the first of each kind, for the display, which empties it.
+
+    An attribute ``judged`` that is true says that the app's ``validate`` was asked of every output
+    in new/ (:mod:`pyboinc.validation`); without it the master asks.
     """
 
     first_errors: list[str]

@@ -37,6 +37,8 @@ _AT_A_TIME = 500
 class LocalBackend:
     """The emulated project of one job directory."""
 
+    judged = True
+
     def __init__(self, directory: JobDirectory, settings: Settings) -> None:
         self._directory = directory
         self._settings = settings

@@ -24,6 +24,8 @@ from pyboinc.jobdir import JobDirectory
 class SimulatedBackend:
     """A project in virtual time, asked over the socket that :data:`SOCKET` names."""
 
+    judged = True
+
     def __init__(self, directory: JobDirectory, settings: Settings) -> None:
         self._directory = directory
         self._counts = Counts()
