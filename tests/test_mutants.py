@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from mutants.alone import LEAST, TIMES, fair_limit, verdict
 from mutants.places import Statements
 from mutants.swapping import Functions, only_functions_differ
 
@@ -65,6 +66,37 @@ def test_what_exchanged_code_can_not_show_is_known(before: str) -> None:
     changed = SOURCE.replace(before, before[:-1] + "9" + before[-1:] * (before[-1] == ")"))
     assert changed != SOURCE
     assert not only_functions_differ("changed.py", SOURCE, changed)
+
+
+@pytest.mark.parametrize(
+    ("codes", "slower", "expected"),
+    [
+        ([0], False, "survived"),
+        ([1], False, "killed"),
+        ([2], False, "killed"),
+        ([None], False, "timeout"),
+        ([None, 0], True, "survived"),
+        ([None, 1], True, "killed"),
+    ],
+)
+def test_only_a_fair_time_kills(codes: list[int | None], slower: bool, expected: str) -> None:
+    """Mutants: one that takes long is tried again if the tests without it take longer by now."""
+    limits, runs = [], iter(codes)
+
+    def mutated(limit: float) -> int | None:
+        limits.append(limit)
+        return next(runs)
+
+    found, by_now = verdict(mutated, lambda limit: 0, LEAST - 1 if slower else LEAST + TIMES)
+
+    assert found == expected and next(runs, "none left") == "none left"
+    assert by_now == limits[-1] and len(limits) == len(codes)
+
+
+def test_tests_that_fail_anyway_kill_nothing() -> None:
+    """Mutants: if the tests fail without any mutant, nothing is said of those with one."""
+    with pytest.raises(SystemExit, match="fail in a process of their own, without any"):
+        fair_limit(lambda limit: 1)
 
 
 def test_a_statement_is_run_as_a_whole() -> None:

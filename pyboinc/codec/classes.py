@@ -173,8 +173,7 @@ def writes_fields(cls: type) -> bool:
 
 def dataclass_fields(cls: type) -> Dict[str, Any]:
     """The fields of a dataclass, by name."""
-    fields = loaded("dataclasses", "fields")
-    return {} if fields is None else {field.name: field for field in fields(cls)}
+    return {field.name: field for field in loaded("dataclasses", "fields")(cls)}
 
 
 def _generated(method: Any) -> bool:

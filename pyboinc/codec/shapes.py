@@ -106,8 +106,8 @@ class Shape:
         if type(state) is tuple and len(state) == 2:
             return state
         if type(state) is list:
-            fields = dataclass_fields(self.cls)
-            if not writes_fields(self.cls) or len(fields) != len(state):
+            fields = dataclass_fields(self.cls) if writes_fields(self.cls) else None
+            if fields is None or len(fields) != len(state):
                 raise Refusal("%s has another number of fields" % self.name)
             slots = {name: value for name, value in zip(fields, state) if name in self.slots}
             others = {name: value for name, value in zip(fields, state) if name not in slots}

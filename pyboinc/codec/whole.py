@@ -68,19 +68,20 @@ class _Head:
         "size",
     )
 
-    def __init__(self, entries: List[Any], opcodes: int) -> None:
-        self.needs: List[Tuple[int, Any]] = []  # what it takes from the memo, and where
+    data: bytes
+    shape: Tuple[int, ...]
+    dtype: Any
+    order: str
+    more: List[Any]  # for the memo, behind the array itself
+    reshaped: bool  # not simply in a row
+    count: int  # of numbers
+    size: int  # bytes of the contents
+    opcode: int  # where in the head that of the contents is
+
+    def __init__(self, entries: List[Any], needs: List[Tuple[int, Any]], opcodes: int) -> None:
+        self.needs = needs  # what it takes from the memo, and where
         self.entries = entries  # for the memo, before the array itself
-        self.more: List[Any] = []  # and behind it
         self.opcodes = opcodes  # of the whole array
-        self.data = b""
-        self.shape: Tuple[int, ...] = ()
-        self.dtype: Any = None
-        self.order = "C"
-        self.reshaped = False  # not simply in a row
-        self.count = 0  # of numbers
-        self.size = 0  # bytes of the contents
-        self.opcode = 0  # where in the head that of the contents is
 
 
 def read_arrays(loader: Loader, stack: List[Any], pos: int, most: int) -> Tuple[int, int]:
@@ -237,15 +238,14 @@ def _learn_types() -> None:
 def _start(data: bytes, memo: List[Any], pos: int) -> Optional[Tuple[_Head, int]]:
     """A new head, and where its shape begins."""
     if data.startswith(_FIRST, pos):
-        return _Head(_FIRST_ENTRIES, 24), pos + len(_FIRST)
+        return _Head(_FIRST_ENTRIES, [], 24), pos + len(_FIRST)
     if data[pos] != 0x68 or (data[pos + 2 : pos + 7], data[pos + 8 : pos + 15]) != _AGAIN:
         return None
     flag = memo[data[pos + 7]]
     if memo[data[pos + 1]] is not _NDARRAY or type(flag) is not bytes or flag != b"b":
         return None
-    head = _Head(_AGAIN_ENTRIES, 17)
-    head.needs = [(data[pos + 1], _NDARRAY), (data[pos + 7], flag)]
-    return head, pos + 15
+    needs = [(data[pos + 1], _NDARRAY), (data[pos + 7], flag)]
+    return _Head(_AGAIN_ENTRIES, needs, 17), pos + 15
 
 
 def _description(data: bytes, memo: List[Any], head: _Head, at: int) -> int:

@@ -11,20 +11,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import random
 import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from source import ROOT
 
-from mutants import KILLED, TARGETS, Target, copies, report
+from mutants import KILLED, TARGETS, Target, alone, copies, report
 from mutants.mutating import Mutant, mutants_of
 from mutants.places import Statements
 from mutants.report import Score, equivalents
@@ -109,10 +107,8 @@ def _try_all(name: str, target: Target, todo: list[Mutant], jobs: int) -> Verdic
         and not report.is_equivalent(each)
     ]
     print(f"{name}: {len(again)} again, each in a process of its own", flush=True)
-    copy = copies.fresh(f"{name}-again")
-    for mutant in again:
-        if _fails(copy, target, mutant):
-            verdicts[mutant.name] = {"verdict": "killed", "by": "a process of its own"}
+    for mutant, verdict in alone.verdicts(name, target, again, jobs).items():
+        verdicts[mutant] = {"verdict": verdict, "by": "a process of its own"}
     return verdicts
 
 
@@ -122,7 +118,7 @@ def _start(name: str, target: Target, mutants: list[Mutant]) -> tuple[subprocess
     plan.with_suffix(".results").unlink(missing_ok=True)
     measured = copies.PLACE / f"{copies.digest(copy, target)}.measured"
     plan.write_text(json.dumps({"mutants": list(_planned(mutants)), "measured": str(measured)}))
-    tests = _tests(copy, target.quick)
+    tests = alone.tests(copy, target.quick)
     started = copies.pytest(
         copy, "-s", "-p", "mutants.running", *tests, PYBOINC_TEST_MUTANTS=str(plan)
     )
@@ -145,35 +141,6 @@ def _planned(mutants: list[Mutant]) -> Iterator[dict[str, Any]]:
             statements[mutant.file] = Statements((ROOT / mutant.file).read_text())
         statement = statements[mutant.file].around(mutant.lines[0])
         yield {**dataclasses.asdict(mutant), "number": number, "statement": statement}
-
-
-def _tests(copy: Path, patterns: tuple[str, ...]) -> list[str]:
-    return [
-        str(path.relative_to(copy)) for pattern in patterns for path in sorted(copy.glob(pattern))
-    ]
-
-
-PATIENCE = 900.0
-"""Seconds that a mutant has in a process of its own."""
-
-
-def _fails(copy: Path, target: Target, mutant: Mutant) -> bool:
-    """Whether a test fails when the mutant is all there ever was."""
-    path = copy / mutant.file
-    original = path.read_text()
-    path.write_text(mutant.text)
-    os.utime(path, (time.time(),) * 2)
-    try:
-        process = copies.pytest(copy, "-x", *_tests(copy, target.quick + target.slow))
-        try:
-            process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        return process.returncode != 0
-    finally:
-        path.write_text(original)
-        os.utime(path, (10**9 - 1,) * 2)
 
 
 if __name__ == "__main__":
