@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # the module typing takes longer to import than all of this
 PROGRAM = "program"
 """The directory in a slot that an archive is unpacked into."""
 
-_LIBRARY = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
 
 def run(program: Program, at_exit: Callable[[], object] = _run_exitfuncs) -> int:
     """Run the installed *program* in its slot; return its exit status (0..255).
@@ -107,10 +105,12 @@ def _show(error: BaseException, directory: str) -> None:
 def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     """Return *trace* without the frames of this library and of the import machinery."""
     frames = []
+    # As this file calls itself: in an archive, or a self-contained program, there is no such path.
+    library = os.path.dirname(os.path.normpath(run.__code__.co_filename)) + os.sep
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         file = os.path.normpath(name)  # a client starts us as ../../projects/...
-        if not file.startswith(_LIBRARY) and not name.startswith("<frozen importlib"):
+        if not file.startswith(library) and not name.startswith("<frozen importlib"):
             frames.append(trace)
         trace = trace.tb_next
     chain: TracebackType | None = None

@@ -83,6 +83,8 @@ def _clear(directory: str) -> None:
 
 def main(public_key: str) -> NoReturn:
     """Run the job in the current directory and end this process; whatever its arguments are."""
+    if getattr(sys, "frozen", False):
+        sys.executable = ""  # it is no Python that a slave could start, but this program again
     try:
         status = run(public_key)
     except PyboincError as problem:

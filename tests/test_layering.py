@@ -49,6 +49,7 @@ PARTS = {
     "bundle": ["bundle", "discovery", "classes", "differences"],
     "signing": ["signing"],
     "validation": ["validation"],
+    "build": ["build", "build.*"],
     "config": ["config", "config.*"],
     "faults": ["faults", "faults.*", "spelling"],
     "slave": ["slave", "slave_*", "boinc_api"],
@@ -60,7 +61,7 @@ PARTS = {
 
 BELOW = {
     "cli": "administration boinc master live local campaign simulator backends project jobdir"
-    " bundle signing config faults slave codec errors names",
+    " bundle signing build config faults slave codec errors names",
     "administration": "boinc backends validation jobdir bundle signing codec config slave errors"
     " names",
     "master": "live backends validation jobdir bundle codec config faults errors names",
@@ -79,6 +80,7 @@ BELOW = {
     "bundle": "codec config faults errors names",
     "signing": "jobdir slave errors names",
     "validation": "bundle jobdir codec errors names",
+    "build": "jobdir bundle slave errors names",
     "config": "faults errors names",
     "faults": "errors",
     "slave": "codec errors names",

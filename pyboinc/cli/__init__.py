@@ -31,6 +31,9 @@ VERBS = (
     "clean",
     "config",
     "doctor",
+    "keygen",
+    "sign",
+    "build",
     "setup",
 )
 """In the order in which they are needed; each is ``command`` in the module of its name."""
