@@ -121,7 +121,18 @@ def relative(assimilator: Assimilator) -> None:
     (assimilator.ours / "batches/7").write_text("job/new\n")
 
 
-@pytest.mark.parametrize("harm", [gone, no_directory, a_directory_of_its_name, relative])
+def empty(assimilator: Assimilator) -> None:
+    (assimilator.ours / "batches/7").write_text("")
+
+
+def not_registered_at_all(assimilator: Assimilator) -> None:
+    shutil.rmtree(assimilator.ours / "batches")
+
+
+HARMS = [gone, no_directory, a_directory_of_its_name, relative, empty, not_registered_at_all]
+
+
+@pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_an_output_without_a_place_is_kept(
     assimilator: Assimilator, harm: Callable[[Assimilator], None], shell: str
@@ -219,6 +230,31 @@ def test_a_project_without_room_tries_again(assimilator: Assimilator) -> None:
     (assimilator.ours / "kept").unlink()
     assert assimilator.call(12, path).returncode == 0
     assert assimilator.kept() == {"7/7_3.out": b"output"}
+
+
+@pytest.mark.parametrize("name", ["batches/7", "batches"])
+def test_a_registration_that_may_not_be_read(assimilator: Assimilator, name: str) -> None:
+    """Never lost: a master with a narrow umask wrote it, and the daemon is another user."""
+    path = assimilator.uploaded()
+    for directory in [assimilator.project, *assimilator.project.rglob("*")]:
+        directory.chmod(0o777)
+    (assimilator.ours / name).chmod(0)
+    done = as_nobody(assimilator, 12, path)
+    (assimilator.ours / name).chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    assert "can not be read" in done.stderr
+    assert assimilator.kept() == {"7/7_3.out": b"output"}
+
+
+def test_the_first_line_of_a_registration_counts(assimilator: Assimilator) -> None:
+    """Assimilation: later lines are for others, and blanks in a path are part of it."""
+    odd = assimilator.new.parent / " new "
+    odd.mkdir()
+    for text in (f"{odd}\n/somewhere/else\n", f"{odd}"):
+        (assimilator.ours / "batches/7").write_text(text)
+        assert assimilator.call(12, assimilator.uploaded()).stderr == ""
+        assert (odd / "7_3.out").read_bytes() == b"output"
+        (odd / "7_3.out").unlink()
 
 
 # What is dropped, with a line

@@ -143,6 +143,12 @@ def configured(one: Examined) -> Iterator[Finding]:
                 f"{kind}: {daemon.command}{' (disabled)' if daemon.disabled else ''}",
                 "take out its <disabled> to have it started",
             )
+        if any(daemon.program == "sample_trivial_validator" for daemon in mine):
+            yield Finding(
+                None,
+                "the trivial validator takes every output that came: a quorum compares nothing",
+                f"if quorums are to mean something: {one.setup} --validator script",
+            )
         if not mine:
             yield Finding(False, f"no {kind} for {one.app} in config.xml", f"type: {one.setup}")
         elif kind == daemons.ASSIMILATOR and not any(daemons.fits(x, kind, "") for x in mine):
