@@ -15,8 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from typing import TYPE_CHECKING
+
 from mutants import Target, copies
-from mutants.mutating import Mutant
+
+if TYPE_CHECKING:  # it needs mutmut, which only those who make mutants have
+    from mutants.mutating import Mutant
 
 LEAST, TIMES = 60.0, 4.0
 """Seconds that a mutant may take in any case, and how many times as long as the tests alone."""
