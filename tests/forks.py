@@ -23,6 +23,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -31,9 +32,11 @@ from typing import Any, NoReturn
 HOOKS = Path(__file__).parent / "crash_hook"
 
 WARM = (
-    "backends.local.emulator backends.local.server backends.local.store backends.local.workers "
+    "backends.boinc backends.local.emulator backends.local.server backends.local.store "
+    "backends.local.workers "
     "bundle cli.cancel cli.clean cli.config cli.doctor cli.errors cli.findings cli.init "
-    "cli.options cli.replay cli.rerun cli.run cli.status discovery endings live master progress"
+    "cli.options cli.replay cli.rerun cli.run cli.status discovery endings live master progress "
+    "slave_volunteer"
 )
 """Modules of pyboinc that a master or a verb imports when it needs them."""
 
@@ -51,6 +54,8 @@ def make_ready() -> None:
         getattr(pyboinc, name)
     for name in WARM.split():
         __import__(f"pyboinc.{name}")
+    with suppress(ImportError):
+        import pymysql  # noqa: F401  # of masters on a BOINC project
     assert not master._masters and not endings._hooked
     local.subprocess = _Subprocess  # type: ignore[assignment] # what is used of it is there
     _search_path[:] = sys.path if str(HOOKS) in sys.path else [*sys.path, str(HOOKS)]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OWN = (
     r"lock|run\.json|spool|journal|previous(/.*)?|quarantine(/.*)?",
-    r"bundles(/[0-9a-f]{64}\.zip|/[0-9a-f]{64}(/.*)?)?",
+    r"bundles(/[0-9a-f]{64}\.(zip|signed)|/[0-9a-f]{64}(/.*)?)?",
     r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/(slots|scratch)(/.*)?)?",
 )
 """What may lie in ``.pyboinc`` when a run has ended well."""
@@ -169,7 +169,7 @@ def _nothing_foreign(view: View) -> None:
 def _nothing_left_over(view: View) -> None:
     temporaries = view.place.temporaries()
     assert temporaries == [], f"I10: temporary files are left: {temporaries}"
-    uploads = view.place.names(".pyboinc/local/upload")
+    uploads = view.place.uploads()
     assert uploads == set(), f"I10: uploads are left: {uploads}"
     for name in (".pyboinc/lock", ".pyboinc/local/lock"):
         assert lock_holder(view.place / name) is None, f"I10: somebody still holds {name}"

@@ -211,6 +211,10 @@ class Place:
         """The names in *directory*."""
         return set(os.listdir(self / directory))
 
+    def uploads(self) -> set[str]:
+        """What the emulated hosts have uploaded, and is not delivered."""
+        return self.names(".pyboinc/local/upload")
+
     def quarantined(self) -> dict[str, str]:
         """The refused files, and why each was refused."""
         directory = self / ".pyboinc/quarantine"

@@ -72,5 +72,10 @@ def socket() -> str:
 def connect(database: str | None = None, **how: Any) -> pymysql.Connection[Any]:
     """Return a connection as the server's own administrator."""
     return pymysql.connect(
-        unix_socket=socket(), user="root", database=database, autocommit=True, **how
+        unix_socket=socket(),
+        user="root",
+        database=database,
+        autocommit=True,
+        ssl_disabled=True,
+        **how,
     )

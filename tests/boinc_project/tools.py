@@ -62,6 +62,7 @@ def connect(config: dict[str, str]) -> pymysql.Connection[Any]:
         password=config["db_passwd"],
         database=config["db_name"],
         autocommit=True,
+        ssl_disabled=True,
     )
 
 

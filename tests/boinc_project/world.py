@@ -231,7 +231,9 @@ class World:
         for number, workunit in unsent:
             rows = self._load(workunit)
             instance = next(each for each, one in rows.ids.items() if one == number)
-            self._have_done(rows, instance)
+            row = next(one for one in rows.results if one.instance == instance)
+            if row.server_state == ServerState.UNSENT:  # it may have been cancelled just now
+                self._have_done(rows, instance)
         return bool(unsent)
 
     def _have_done(self, rows: Rows, instance: int) -> None:

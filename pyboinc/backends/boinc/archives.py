@@ -131,7 +131,9 @@ class Archives:
             )
         archive = self._directory.bundle_path(digest)
         check_archive(archive, digest)
-        return signing.sign_archive(archive.read_bytes(), slave, key)
+        signed = signing.sign_archive(archive.read_bytes(), slave, key)
+        disk.publish(archive.with_suffix(".signed"), signed)
+        return signed
 
     def _public_key(self) -> str:
         path = self._project.ours / "public_key"
