@@ -22,6 +22,9 @@ BOINC ends an instance that takes longer.  A guess of the one is easily wrong by
 magnitude; what hangs is found by its deadline.
 """
 
+_RUNTIME = 250_000_000
+"""Bytes of a slot that are not the job's own: the interpreter, and packages like numpy."""
+
 _TEMPLATE = """\
 <input_template>
     <file_info>
@@ -52,6 +55,7 @@ def input_template(limits: Limits) -> str:
     columns = limits.workunit()
     del columns["priority"]  # no element of a template; create_work takes it as an option
     columns["rsc_fpops_bound"] = _SLOWEST * limits.fpops
+    columns["rsc_disk_bound"] = _RUNTIME + limits.disk
     # In whole seconds; an instance that gets none is late before it is sent.
     columns["delay_bound"] = math.ceil(limits.delay_bound)
     lines = [f"        <{name}>{_text(number)}</{name}>" for name, number in columns.items()]
