@@ -30,50 +30,71 @@ class Alarm(Event):
         self.callback = callback
 
 
-class Clock(simpy.Environment):
-    """Virtual time in seconds from 0 on.
+class Clock:
+    """Virtual time in seconds from 0 on: SimPy's environment and its queue.
 
     SimPy schedules by delays: ``now + (time - now)`` is not *time* to the last bit, and then a
     task has not quite finished when its event comes.  :meth:`set` puts the time itself into
     SimPy's queue.
     """
 
+    __slots__ = ("_looked", "_numbers", "_queue", "environment", "now")
+
+    def __init__(self) -> None:
+        self.environment = simpy.Environment()
+        self.now = 0.0
+        self._queue = self.environment._queue
+        self._numbers = self.environment._eid
+        self._looked = 0
+
     def set(self, alarm: Alarm, time: float) -> None:
         """Let *alarm* ring at *time*, or now if that is past; not to be called while it is set."""
-        now = self._now
-        heappush(self._queue, (time if time > now else now, NORMAL, next(self._eid), alarm))
+        now = self.now
+        heappush(self._queue, (time if time > now else now, NORMAL, next(self._numbers), alarm))
 
     def run_on(self, time: float, enough: Sized = ()) -> None:
         """Let everything happen that is due until *time*, or until *enough* is not empty.
 
-        As ``step()``, without the callbacks of alarms being taken off and put on again.  While
-        time passes no circles of objects are made, so nobody looks for them.
+        As SimPy's ``step()``, without the callbacks of alarms being taken off and put on again.
+        While time passes no circles of objects are made, so nobody looks for them.
         """
         collects = gc.isenabled()
         gc.disable()
         try:
             self._run_on(time, enough)
         finally:
+            self.environment._now = self.now
             if collects:
                 gc.enable()
 
     def _run_on(self, time: float, enough: Sized) -> None:
         queue = self._queue
         while queue and queue[0][0] <= time and not enough:
-            self._now, _, _, event = heappop(queue)
-            if type(event) is Alarm:
+            self.now, _, _, event = heappop(queue)
+            if isinstance(event, Alarm):
                 event.callback(event)
-                continue
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment] # as SimPy does
-            for callback in callbacks:
-                callback(event)
+            else:
+                self._happens(event)
+
+    def _happens(self, event: Event) -> None:
+        """Something happens that is not ours: as SimPy does it."""
+        self.environment._now = self.now
+        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment] # as SimPy does
+        for callback in callbacks:
+            callback(event)
 
     def rest(self, time: float) -> None:
         """Let the time pass until *time*, when nothing is due before it."""
-        if self._now < time < inf:
-            self._now = time
+        if self.now < time < inf:
+            self.now = self.environment._now = time
 
     @property
     def idle(self) -> bool:
         """Whether nothing will ever happen any more."""
         return not self._queue
+
+    @property
+    def events(self) -> int:
+        """How many events there have been, and are to come."""
+        self._looked += 1  # a number that no event has
+        return next(self._numbers) - self._looked + 1

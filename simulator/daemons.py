@@ -38,6 +38,8 @@ class Daemons:
         self._lives = lives
         self._take = take
         self._due: list[list[Job]] = [[] for _ in DAEMONS]
+        self._next = [-1.0] * len(DAEMONS)
+        """When each wakes next; if that is past, it was not called since."""
         self._alarms = [Alarm(self._pass(number)) for number in range(len(DAEMONS))]
 
     def call(self, job: Job, work: int) -> None:
@@ -47,17 +49,21 @@ class Daemons:
             queued |= bit
             due = self._due[number]
             if not due:
-                self._clock.set(self._alarms[number], self._next_pass(number))
+                self._wake(number)
             due.append(job)
         job.queued = queued
 
-    def _next_pass(self, number: int) -> float:
-        """When a daemon that sleeps wakes next: each has its own place in the interval."""
-        now, interval = self._clock.now, self._intervals[number]
-        if not interval:
-            return now
-        place = interval * number / len(DAEMONS)
-        return ceil((now - place) / interval) * interval + place
+    def _wake(self, number: int) -> None:
+        """Let a daemon wake at its next pass: each has its own place in the interval."""
+        now = self._clock.now
+        time = self._next[number]
+        if time < now:
+            time, interval = now, self._intervals[number]
+            if interval:
+                place = interval * number / len(DAEMONS)
+                time = ceil((now - place) / interval) * interval + place
+            self._next[number] = time
+        self._clock.set(self._alarms[number], time)
 
     def _pass(self, number: int) -> Callable[[Event], None]:
         """One pass of a daemon over all that waits for it."""

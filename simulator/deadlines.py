@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from simulator.clock import Alarm, Clock, Event
 from simulator.jobs import Task
 
-_FEW = 1000
+_FEW: Final = 200
 """Deadlines that are kept whether or not they still matter."""
 
 
@@ -30,7 +31,8 @@ class Deadlines:
         tasks.append(task)
         if len(tasks) > self._limit:
             # The first one stays: the alarm is set for it.
-            kept = [one for one in tasks if one.open or one is tasks[0]]
+            first = tasks[0]
+            kept = [one for one in tasks if one.open or one is first]
             self._tasks = deque(kept)
             self._limit = 2 * len(kept) + _FEW
 

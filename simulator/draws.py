@@ -15,13 +15,16 @@ eight times the work; a simulated host draws some eighty numbers a day.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-GOLDEN = 0x9E3779B97F4A7C15
-_MASK = 0xFFFFFFFFFFFFFFFF
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_TO_UNIT = 2.0**-53
+GOLDEN: Final = 0x9E3779B97F4A7C15
+_MASK: Final = 0xFFFFFFFFFFFFFFFF
+_FIRST: Final = 0xBF58476D1CE4E5B9
+_SECOND: Final = 0x94D049BB133111EB
+_TO_UNIT: Final = 2.0**-53
 
 # What is drawn: never renumbered, or recorded seeds would mean something else.
 SPEED, CORES, UP, DOWN, LIFETIME, JOINING, ERROR, WRONG, BACKOFF, TRUST, NETWORK = range(11)

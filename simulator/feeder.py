@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from simulator.jobs import NOBODY, Job
 
-_SCAN = 0.05
+_SCAN: Final = 0.05
 """Seconds that one look of the feeder's into the database takes (ours)."""
 
 
@@ -39,8 +40,9 @@ class Feeder:
             self._queues[job.priority] = queue = deque()
             self._queues = dict(sorted(self._queues.items(), reverse=True))
         self.unsent += len(made)
+        hosts = job.hosts
         for instance in made:
-            job.hosts.append(NOBODY)
+            hosts.append(NOBODY)
             queue.append((job, instance))
 
     def feed(self, now: float) -> None:
@@ -56,16 +58,22 @@ class Feeder:
         slots = self.slots
         missing = self._size - len(slots)
         while missing > 0:
+            queue = self._first()
+            if queue is None:
+                return
+            while queue and missing > 0:
+                entry = queue.popleft()
+                if entry[1] in entry[0].state.unsent:
+                    missing -= 1
+                    slots.append(entry)
+                else:
+                    self.unsent -= 1
+
+    def _first(self) -> deque[tuple[Job, int]] | None:
+        """The queue of the highest priority that holds anything; None if there is nothing left."""
+        while True:
             for queue in self._queues.values():
                 if queue:
-                    break
-            else:
-                if self.source is None or self.source() is None:
-                    return
-                continue
-            entry = queue.popleft()
-            if entry[1] in entry[0].state.unsent:
-                missing -= 1
-                slots.append(entry)
-            else:
-                self.unsent -= 1
+                    return queue
+            if self.source is None or self.source() is None:
+                return None

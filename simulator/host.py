@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from simulator import draws
 from simulator.clock import Alarm, Event
 from simulator.jobs import SILENT, FatedTask, Job, Task
-from simulator.lives import Happens
+from simulator.lives import FIRST_ERROR, Happens
 
 if TYPE_CHECKING:
     from simulator.availability import Availability
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 _RIGHT, _WRONG, _ERROR = int(Happens.RIGHT), int(Happens.WRONG), int(Happens.ERROR)
 
-_SOON = 1e-6
+_SOON: Final = 1e-6
 """Seconds that do not matter: what rounding makes of a moment."""
 
-_AT_ONCE = 1e-3
+_AT_ONCE: Final = 1e-3
 """Seconds in which a file has come through as if it were there already."""
 
-_ALL = 1 << 30
+_ALL: Final = 1 << 30
 
-_AT_A_TIME = 64
+_AT_A_TIME: Final = 64
 """Instances of which it is drawn at once how they end."""
 
 _ALL_RIGHT = bytes([_RIGHT]) * _AT_A_TIME
@@ -51,6 +51,7 @@ class Host:
         "_backoff",
         "_ends",
         "_finishes",
+        "_only",
         "_queue",
         "_queued",
         "_ready",
@@ -98,6 +99,9 @@ class Host:
         self._ready: list[Task] | None = None
         self._request_at = 0.0
         self._backoff = self._refused = 0
+        self._only: Task | None = None
+        """The task that is running, if there is nothing else to be thought of (then it is not
+        in the list)."""
         self._alarm = Alarm(self._join)
         world.clock.set(self._alarm, self.joins)
 
@@ -107,12 +111,11 @@ class Host:
         self.drawn = drawn + 1
         fates = self._world.fates
         if fates is not None:
-            fate = fates(job, instance, self)
-            return FatedTask(job, instance, fate, sent, deadline)
+            return FatedTask(job, instance, fates(job, instance, self), sent, deadline)
         place = drawn % _AT_A_TIME
         if not place:
             self._ends = self._draw_ends(drawn)
-        return Task(job, instance, self._ends[place], seconds, sent, deadline)
+        return Task(job, instance, self._ends[place], seconds, deadline)
 
     def _draw_ends(self, first: int) -> bytes:
         """How the next instances will end, a byte for each: right, wrong, or with an error."""
@@ -134,13 +137,9 @@ class Host:
         self._wake(event)
 
     def _wake(self, _: Event) -> None:
-        """Something is due: a task is finished, a report, a request, or the computer is on again.
-
-        The one function that runs for every result, so it calls little and asks little twice.
-        """
+        """Something is due: a task is done, a report, a request, or the computer is on again."""
         world, availability, running = self._world, self.availability, self._running
-        clock, client = world.clock, world.client
-        now = clock._now
+        now = world.clock.now
         if now >= self.leaves:
             self._leave()
             return
@@ -149,11 +148,68 @@ class Host:
         else:
             availability.advance(now)
             uptime, up = availability.uptime, availability.is_up
+        only = self._only
+        if only is not None:
+            self._only = None
+            if up and only.finish <= uptime + _SOON and now >= self._request_at:
+                self._turn(only, now, uptime)
+                return
+            running.append(only)
+            self._finishes = only.finish
         while running and running[-1].finish <= uptime + _SOON:
             self._done(running.pop(), now)
-        if not up:
+        if up:
+            self._go_on(now, uptime)
+        else:
             self._set(availability.next_up())
+
+    def _turn(self, task: Task, now: float, uptime: float) -> None:
+        """The only task is done and reported, and the next one is begun: the usual turn.
+
+        It is what :meth:`_done` and :meth:`_go_on` do when a client asks for one job because it
+        has nothing to do; whatever is unusual is left to them.  Some simulations do nothing
+        else, so it calls little and asks nothing twice.
+        """
+        world, availability = self._world, self.availability
+        server, data = world.server, world.data
+        size, ready = task.job.limits.output_bytes, now
+        if size and task.ends < FIRST_ERROR:
+            ready = data.transfer(now, size, self.upstream)
+        if ready > now + _AT_ONCE:
+            task.ready = ready
+            self._ready = [task]
+            self._go_on(now, uptime)
             return
+        world.measures.messages += 1
+        server.report(self, task)
+        following = server.request_one(self)
+        if following is None:
+            self._back_off(now)
+            self._set(self._request_at)
+            return
+        self._backoff = 0
+        self._request_at = now + world.client.fetch_period
+        size = following.job.limits.input_bytes
+        finish = uptime + following.seconds
+        if size:
+            ready = data.transfer(now, size, self.downstream)
+            if ready >= availability.end:
+                self._put(following, ready)
+                self._set(ready)
+                return
+            if ready > now:
+                finish = ready + availability.offset + following.seconds
+        following.finish = finish
+        self._only = following
+        time = finish - availability.offset
+        if time > availability.end:
+            time = availability.when(finish)
+        self._set(time)
+
+    def _go_on(self, now: float, uptime: float) -> None:
+        """The computer is on: contact the server, start what can be, and see what is due next."""
+        world, availability, running = self._world, self.availability, self._running
+        client = world.client
         elapsed = now - self.joins
         fraction = uptime / elapsed if uptime < elapsed else 1.0
         if fraction < 0.1:
@@ -183,8 +239,10 @@ class Host:
                 time = self._request_at
         else:
             time = self._or_low(time, uptime, low)
-        if time < inf:
-            clock.set(self._alarm, time if time < self.leaves else self.leaves)
+        self._set(time)
+        if busy == 1 and not self._queue and not self._ready and world.plain:
+            self._only = running.pop()
+            self._finishes = 0.0
 
     def _or_low(self, time: float, uptime: float, low: float) -> float:
         """*time*, or that at which the buffer is low and a request may be made, if earlier."""
@@ -199,10 +257,9 @@ class Host:
         return time
 
     def _set(self, time: float) -> None:
-        if time > self.leaves:
-            time = self.leaves
+        """Wake at *time*, if that is ever, or when the host leaves."""
         if time < inf:
-            self._world.clock.set(self._alarm, time)
+            self._world.clock.set(self._alarm, time if time < self.leaves else self.leaves)
 
     def _leave(self) -> None:
         """It is never heard of again."""
@@ -216,7 +273,7 @@ class Host:
         if ends == SILENT:
             return
         size = task.job.limits.output_bytes
-        if size and ends < _ERROR:
+        if size and ends < FIRST_ERROR:
             now = self._world.data.transfer(now, size, self.upstream)
         task.ready = now if now > task.hold else task.hold
         if self._ready is None:
@@ -261,14 +318,18 @@ class Host:
 
     def _receive(self, tasks: list[Task], reply: float) -> None:
         """Queue what has been sent, and download its input."""
-        queue, data = self._queue, self._world.data
-        if queue is None:
-            queue = self._queue = deque()
+        data = self._world.data
         for task in tasks:
             size = task.job.limits.input_bytes
-            task.ready = data.transfer(reply, size, self.downstream) if size else reply
-            queue.append(task)
-            self._queued += task.seconds
+            self._put(task, data.transfer(reply, size, self.downstream) if size else reply)
+
+    def _put(self, task: Task, ready: float) -> None:
+        """Queue a task whose input will have been downloaded when it is *ready*."""
+        if self._queue is None:
+            self._queue = deque()
+        task.ready = ready
+        self._queue.append(task)
+        self._queued += task.seconds
 
     def _report(self, now: float) -> None:
         report, ready = self._world.server.report, self._ready

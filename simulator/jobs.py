@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from simulator.policies import Limits
 
 if TYPE_CHECKING:
     from simulator.lives import State
 
-NOBODY = -1
+NOBODY: Final = -1
 """The host of an instance that has not been sent."""
 
-SILENT = -1
+SILENT: Final = -1
 """Of a fate: its host never says anything about the instance."""
 
 
@@ -74,23 +73,21 @@ class Task:
 
     __slots__ = ("deadline", "ends", "finish", "instance", "job", "open", "ready", "seconds")
 
+    ready: float
+    """When its input has been downloaded; later, when its output has been uploaded."""
+    finish: float
+    """The uptime of its host at which it will have been done, from its start on."""
     hold = 0.0
     """Seconds before which it is not reported."""
     twice = False
     """Whether its report comes twice."""
 
-    def __init__(
-        self, job: Job, instance: int, ends: int, seconds: float, sent: float, deadline: float
-    ) -> None:
+    def __init__(self, job: Job, instance: int, ends: int, seconds: float, deadline: float) -> None:
         self.job = job
         self.instance = instance
         self.ends = ends
         self.seconds = seconds
-        self.ready = sent
-        """When its input has been downloaded; later, when its output has been uploaded."""
         self.deadline = deadline
-        self.finish = inf
-        """The uptime of its host at which it will have been done."""
         self.open = True
         """Whether it has neither been reported nor missed its deadline."""
 
@@ -101,6 +98,6 @@ class FatedTask(Task):
     __slots__ = ("hold", "twice")
 
     def __init__(self, job: Job, instance: int, fate: Fate, sent: float, deadline: float) -> None:
-        super().__init__(job, instance, fate.ends, fate.seconds, sent, deadline)
+        super().__init__(job, instance, fate.ends, fate.seconds, deadline)
         self.hold = sent + fate.hold
         self.twice = fate.twice

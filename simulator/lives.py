@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from pyboinc.project import (
     DEFAULT_ORDER,
@@ -68,7 +68,11 @@ class Happens(IntEnum):
     """Its deadline passes."""
 
 
-KINDS = len(Happens)
+KINDS: Final = 9
+FIRST_ERROR: Final = 5
+"""From this on it is a client error."""
+# Numbers that a compiler can see.
+assert (len(Happens), int(Happens.ERROR)) == (KINDS, FIRST_ERROR)
 
 # Codes of events: instance * KINDS + what happens to it, or one of these for the workunit.
 CANCEL = -1

@@ -26,8 +26,11 @@ class DataServer:
         self.busy += taken
         begins = self._free_at
         self._free_at = through = (begins if begins > now else now) + taken
-        own = now + size / host_bandwidth
-        return own if own > through else through
+        if host_bandwidth < inf:
+            own = now + size / host_bandwidth
+            if own > through:
+                return own
+        return through
 
     def load(self, now: float) -> float:
         """The share of the time until *now* in which it was busy."""

@@ -53,7 +53,7 @@ class _Simulation:
         self.population = plan.draw(seed)
         self.world = World(self.population, plan.rules(), seed)
         self.begun = bytearray(plan.jobs)
-        self.count = self.looked = 0
+        self.count = 0
         self.recorder = _Recorder(self.population, self.world) if lives else None
         self.world.server.trace = self._sees
         self.times: list[float] = []
@@ -96,9 +96,7 @@ class _Simulation:
         )
 
     def _events(self) -> int:
-        number = next(self.world.clock._eid)  # SimPy numbers its events; ours is none
-        self.looked += 1
-        return number - self.looked + 1
+        return self.world.clock.events
 
     def _sample(self) -> None:
         measures, begun = self.world.measures, self.count

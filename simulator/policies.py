@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from math import inf
+from typing import Any, Final
 
 from pyboinc.errors import ConfigurationError
 from pyboinc.spelling import advice
 
-DAY = 86400.0
+DAY: Final = 86400.0
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,26 @@ class Policies:
         for part in (self.server, self.client):
             names = [one.name for one in fields(part)]
             known += names
-            own = {name: values.pop(name) for name in names if name in values}
-            made.append(replace(part, **own))  # type: ignore[arg-type] # whoever gives them knows
+            own = {
+                name: _alike(name, values.pop(name), getattr(part, name))
+                for name in names
+                if name in values
+            }
+            made.append(replace(part, **own))
         if values:
             name = min(values)
             raise ConfigurationError(f"there is no policy {name!r}; {advice(name, known)}")
         server, client = made
         assert isinstance(server, ServerPolicies) and isinstance(client, ClientPolicies)
         return Policies(server, client)
+
+
+def _alike(name: str, value: float, default: object) -> Any:
+    """*value* as what *default* is: a whole number, or yes or no, where that is one."""
+    if isinstance(default, bool):
+        return bool(value)
+    if isinstance(default, int):
+        if value != value or value % 1:  # infinity modulo 1 is not a number
+            raise ConfigurationError(f"{name}: {value!r} is not a whole number; give one")
+        return int(value)
+    return value

@@ -17,7 +17,7 @@ from simulator.daemons import Daemons
 from simulator.deadlines import Deadlines
 from simulator.feeder import Feeder
 from simulator.jobs import Job, Task
-from simulator.lives import KINDS, PASS, REPLICATE, RIGHT, Happens, Lives, Step
+from simulator.lives import FIRST_ERROR, KINDS, PASS, REPLICATE, RIGHT, Happens, Lives, Step
 from simulator.measures import Measures
 from simulator.policies import DAY, Limits, ServerPolicies
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simulator.host import Host
 
 _EXPIRE = int(Happens.EXPIRE)
-_RIGHT, _ERROR = int(Happens.RIGHT), int(Happens.ERROR)
+_ERROR = int(Happens.ERROR)
 
 
 class Server:
@@ -64,7 +64,9 @@ class Server:
         self._births: dict[Limits, Step] = {}
         self._once, self._check = policies.one_result_per_host, policies.deadline_check
         self._adaptive = policies.adaptive_target > 1
+        self._daily = policies.daily_result_quota
         self._limited = bool(policies.daily_result_quota or policies.min_sendwork_interval)
+        self._picks = self._adaptive or self._limited
         self.free = not (policies.request_cost or policies.dispatch_cost)
         """Whether requests cost the scheduler no time."""
 
@@ -78,27 +80,34 @@ class Server:
         if born is None:
             workunit = create_workunit(0, name, 0.0, **limits.columns())  # type: ignore[arg-type] # each of its column's type
             born = self._births[limits] = self.lives.born(workunit)
-        job = Job(name, sequence, flops, limits, priority, self._clock._now, born.state)
+        job = Job(name, sequence, flops, limits, priority, self._clock.now, born.state)
         self._measures.workunits += 1
         self.take(job, born)
         return job
 
-    def take_from_stock(self, sequence: int, flops: float, limits: Limits) -> Job:
-        """Make a workunit that stands for one of a stock: its instances have been made."""
-        born = self._births.get(limits)
-        if born is None:
-            return self._begin_stock(sequence, flops, limits)
-        stocked = born.state.steps[PASS[Daemon.TRANSITIONER]] if born.state.work else born
-        job = Job("", sequence, flops, limits, 0, self._clock._now, stocked.state)
-        self._measures.workunits += 1
-        self.feeder.add(job, stocked.made)
-        return job
+    def stock(self, flops: float, limits: Limits) -> Callable[[], Job]:
+        """What makes one more workunit of a stock of them: its instances have been made."""
+        first: Step | None = None
+        number = -1
 
-    def _begin_stock(self, sequence: int, flops: float, limits: Limits) -> Job:
-        job = self.create("", sequence, flops, limits)
-        if job.state.work:
-            self.happens(job, PASS[Daemon.TRANSITIONER])
-        return job
+        def take() -> Job:
+            nonlocal first, number
+            number += 1
+            if first is None:  # it goes the whole way, and shows where that leads
+                job = self.create("", number, flops, limits)
+                born = self._births[limits]
+                if born.state.work:
+                    self.happens(job, PASS[Daemon.TRANSITIONER])
+                    first = born.state.steps[PASS[Daemon.TRANSITIONER]]
+                else:
+                    first = born
+                return job
+            job = Job("", number, flops, limits, 0, self._clock.now, first.state)
+            self._measures.workunits += 1
+            self.feeder.add(job, first.made)
+            return job
+
+        return take
 
     def happens(self, job: Job, code: int) -> Step:
         """Let something happen to a workunit (a code of simulator.lives)."""
@@ -117,14 +126,14 @@ class Server:
                 self._judge(job, step.judged)
             if step.assimilated is not None:
                 self._assimilate(job, step.assimilated)
-        if state.work:
+        if state.work & ~job.queued:
             self._daemons.call(job, state.work)
 
     def _judge(self, job: Job, judged: tuple[tuple[int, bool], ...]) -> None:
-        measures, daily = self._measures, self.policies.daily_result_quota
-        alone = len(job.hosts) == 1 and self.policies.adaptive_target
+        measures, hosts, numbers = self._measures, self.hosts, job.hosts
+        alone = len(numbers) == 1 and self._adaptive
         for instance, valid in judged:
-            host = self.hosts[job.hosts[instance]]
+            host = hosts[numbers[instance]]
             if valid:
                 measures.valid += 1
                 measures.flops_valid += job.flops
@@ -134,7 +143,7 @@ class Server:
             else:
                 measures.invalid += 1
                 measures.flops_invalid += job.flops
-                host.quota = trust.after_invalid(host.quota, daily)
+                host.quota = trust.after_invalid(host.quota, self._daily)
                 host.consecutive_valid = 0
 
     def _assimilate(self, job: Job, assimilated: Assimilation) -> None:
@@ -162,12 +171,11 @@ class Server:
         task.open = False
         if step.ignored:
             measures.ignored += 1
-        elif ends < _ERROR:
+        elif ends < FIRST_ERROR:
             measures.successes += 1
             measures.flops_returned += job.flops
-            daily = self.policies.daily_result_quota
-            if host.quota < daily:  # which is rare
-                host.quota = trust.after_success(host.quota, daily)
+            if host.quota < self._daily:  # which is rare
+                host.quota = trust.after_success(host.quota, self._daily)
         else:
             measures.errors += 1
             measures.flops_errors += task.seconds * host.flops
@@ -216,7 +224,7 @@ class Server:
         *backlog* are the seconds of work that it has, *fraction* is the share of time that it
         is on.
         """
-        now, feeder = self._clock._now, self.feeder
+        now, feeder = self._clock.now, self.feeder
         room = self._room(host, now, jobs) if self._limited or jobs > 1 else 1
         if room > 0 and not feeder.sleeps_from < now < feeder.sleeps_until:
             feeder.feed(now)
@@ -251,6 +259,26 @@ class Server:
             host.got_work = now
             self._measures.sent += sent
         return tasks
+
+    def request_one(self, host: Host) -> Task | None:
+        """Give *host*, which has no work, one job: as :meth:`request`, told without the rest."""
+        feeder, now = self.feeder, self._clock.now
+        slots = feeder.slots
+        if self._picks:
+            tasks = self.request(host, 1.0, 1, 0.0, 1.0)
+            return tasks[0] if tasks else None
+        if not feeder.sleeps_from < now < feeder.sleeps_until:
+            feeder.feed(now)
+        if not slots:
+            return None
+        job, instance = slots[0]
+        if instance not in job.state.unsent or (host.number in job.hosts and self._once):
+            tasks = self.request(host, 1.0, 1, 0.0, 1.0)
+            return tasks[0] if tasks else None
+        slots.popleft()
+        feeder.unsent -= 1
+        self._measures.sent += 1
+        return self._send(host, job, instance, now, job.flops / host.flops)
 
     def _room(self, host: Host, now: float, jobs: int) -> int:
         """How many jobs a host may get by the limits for it, and as it wants *jobs*."""

@@ -14,7 +14,6 @@ The same population, policies, seed and workunits give the same events, to the l
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 from math import inf
 from typing import NamedTuple
 
@@ -92,9 +91,16 @@ class World:
         self.server.hosts = self.hosts
 
     @property
+    def plain(self) -> bool:
+        """Whether a client asks when it has nothing to do, for one job, and is told at once."""
+        client = self.client
+        when_idle = not client.buffer_min and client.buffer_extra > 0
+        return when_idle and client.jobs_at_a_time == 1 and self.server.free and self.fates is None
+
+    @property
     def now(self) -> float:
         """Seconds of virtual time."""
-        return float(self.clock.now)
+        return self.clock.now
 
     def create(
         self,
@@ -110,10 +116,8 @@ class World:
 
     def endless(self, *, flops: float, limits: Limits) -> None:
         """There is always another workunit like this; what becomes of each is only counted."""
-        numbers = count()
         self._records = False
-        server = self.server
-        server.feeder.source = lambda: server.take_from_stock(next(numbers), flops, limits)
+        self.server.feeder.source = self.server.stock(flops, limits)
 
     def cancel(self, job: Job) -> None:
         """Cancel a workunit: nothing more is sent, and its owner is told."""

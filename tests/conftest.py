@@ -30,6 +30,9 @@ for name in list(os.environ):
     if name.startswith(("PYBOINC_", "BOINC_")) and not name.startswith("PYBOINC_TEST_"):
         del os.environ[name]
 
+# Nor a compiled simulator that he has made: tests are of the sources as they are.
+os.environ["PYBOINC_SIMULATOR"] = "python"
+
 # What a shell runs in the background is started with ^C ignored, and so would be every
 # program that a test starts and interrupts: it would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)

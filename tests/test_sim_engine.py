@@ -1,0 +1,144 @@
+"""Whatever makes the simulator quicker changes nothing of what happens in it.
+
+The traces of random small scenarios were recorded by the first engine, which went the general way
+for each result.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import scenarios
+
+import simulator
+from pyboinc.errors import ConfigurationError
+from simulator import compiled, engine
+from simulator.policies import Policies
+from simulator.world import World
+
+AT_A_TIME = 16
+
+
+def compiled_engines() -> list[str]:
+    """The compiled engine, if this environment has one; nobody needs it."""
+    made = engine.place() / "stamp"
+    return ["compiled"] if made.exists() and made.read_text() == engine.stamp() else []
+
+
+@pytest.mark.parametrize("first", range(0, scenarios.SCENARIOS, AT_A_TIME))
+def test_all_happens_as_in_the_first_engine(first: int) -> None:
+    """DESIGN 3.6: the same seed gives the same trace to the byte, also after the engine changed."""
+    assert simulator.ENGINE == "Python"
+    numbers = range(first, first + AT_A_TIME)
+    assert list(map(scenarios.digest, numbers)) == scenarios.recorded()[first : first + AT_A_TIME]
+
+
+def test_the_usual_turn_is_the_general_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a host does in its usual turn is what it does in the general one, for any scenario."""
+    first = 1000 + seed
+    usual = {number: scenarios.digest(number) for number in range(first, first + 20)}
+    monkeypatch.setattr(World, "plain", False)
+    assert {number: scenarios.digest(number) for number in usual} == usual
+
+
+@pytest.mark.parametrize("which", compiled_engines())
+def test_the_compiled_engine_does_the_same(which: str) -> None:
+    """The compiled engine gives the traces of the first one, to the byte."""
+    done = subprocess.run(
+        [sys.executable, scenarios.__file__, "--digests"],
+        env={**os.environ, engine.VARIABLE: ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [which, *scenarios.recorded()]
+
+
+# The compiled engine comes and goes.
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a compiled engine would be."""
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.delenv(engine.VARIABLE)
+    path, modules = list(simulator.__path__), set(sys.modules)
+    yield engine.place()
+    simulator.__path__[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def test_two_modules_compiled(place: Path, tmp_path: Path) -> None:
+    """Where there is a compiler of C the sources become a library, and Python takes that."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not (shutil.which("cc") or shutil.which("gcc")) or not header.exists():
+        with pytest.raises(ConfigurationError, match="is there a compiler of C"):
+            compiled.build(["network", "trust"])
+        return
+    compiled.build(["network", "trust"])
+    program = f"import sys; sys.prefix = {str(tmp_path)!r}; import simulator; "
+    program += (
+        "from simulator import trust; print(simulator.ENGINE, trust.__file__, trust.after_error(7))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    name, file, quota = done.stdout.split()
+    assert (name, quota) == ("compiled", "6")
+    assert Path(file).parent == place / "simulator"
+    compiled.remove()
+    assert not place.exists()
+
+
+def test_a_compiled_engine_of_other_sources_is_not_used(place: Path) -> None:
+    """A library that was made of other sources, or by another Python, is as if not there."""
+    assert compiled.show() == "Python; python -m simulator.compiled makes a compiled engine"
+    place.mkdir()
+    (place / "stamp").write_text("of other sources")
+    assert not engine.use()
+    assert "python -m simulator.compiled makes it anew" in compiled.show()
+
+
+def test_python_plays_if_one_wants(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PYBOINC_SIMULATOR=python does without the compiled engine."""
+    place.mkdir()
+    (place / "stamp").write_text(engine.stamp())
+    monkeypatch.setenv(engine.VARIABLE, "python")
+    assert not engine.use()
+    assert compiled.show().startswith("Python, as PYBOINC_SIMULATOR says")
+
+
+def test_nothing_to_compile_with(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without mypyc the command says what to install, and exits with 2."""
+    monkeypatch.setattr(compiled, "find_spec", lambda name: None)
+    assert compiled.main([]) == 2
+    assert "python -m pip install 'pyboinc[compiled]'" in capsys.readouterr().err
+    assert not place.exists()
+
+
+def test_the_command(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--show says which engine plays, --remove takes the compiled one away."""
+    place.mkdir()
+    assert compiled.main(["--show"]) == 0
+    assert "of other sources" in capsys.readouterr().out
+    assert compiled.main(["--remove"]) == 0
+    assert not place.exists()
+
+
+def test_policies_are_of_their_types() -> None:
+    """A policy that counts is a whole number, and one that is yes or no is a bool."""
+    server = Policies().changed(daily_result_quota=3.0, deadline_check=0).server
+    assert (type(server.daily_result_quota), server.deadline_check) == (int, False)
+    for value in (2.5, float("inf"), float("nan")):
+        with pytest.raises(ConfigurationError, match="feeder_slots: .* is not a whole number"):
+            Policies().changed(feeder_slots=value)
