@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from zlib import crc32
 
+from pyboinc.classes import TYPES
 from pyboinc.discovery import SKIPPED, Discovery, local_modules
 from pyboinc.errors import ConfigurationError
 
@@ -26,9 +27,6 @@ __all__ = ["Bundle", "changed_files", "local_modules", "pack", "program_digests"
 
 #: The largest archive (bytes), before its small zip overhead.
 LARGEST = 64_000_000
-
-#: Where the design puts the classes of inputs and outputs: it travels with every slave.
-TYPES = "app_types.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from typing import TypeVar
 from pyboinc import codec
 from pyboinc.errors import EncodeError, RejectedResult
 
+#: Where the design puts the classes of inputs and outputs: it travels with every slave.
+TYPES = "app_types.py"
+
 _T = TypeVar("_T")
 
 

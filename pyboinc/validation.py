@@ -27,13 +27,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
-from pyboinc import bundle, codec
-from pyboinc.classes import Classes
+from pyboinc import codec
+from pyboinc.classes import TYPES, Classes
 from pyboinc.codec.agreement import bitwise, close_to
 from pyboinc.errors import ConfigurationError, RejectedResult
 from pyboinc.stderr import say
-
-TYPES = bundle.TYPES
 
 _NAMES = {"validate": ("output",), "compare": ("a", "b")}
 """What an app may define, and what it is called with."""

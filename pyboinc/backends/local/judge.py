@@ -24,11 +24,11 @@ from typing import Any
 
 from pyboinc.backends.local import processes
 from pyboinc.backends.local.frames import Receiver, pack
-from pyboinc.classes import Classes
+from pyboinc.classes import TYPES, Classes
 from pyboinc.codec.agreement import CloseTo, bitwise
 from pyboinc.errors import BackendError, ConfigurationError
 from pyboinc.stderr import say
-from pyboinc.validation import TYPES, Own, Rules, named, own_of
+from pyboinc.validation import Own, Rules, named, own_of
 
 PATIENCE = 60.0
 """Seconds after which a verdict is not waited for any more."""
