@@ -21,6 +21,7 @@ class Functions:
 
     def __init__(self, directory: str) -> None:
         self._found: dict[Key, list[FunctionType]] = {}
+        gc.unfreeze()  # tests/conftest.py has put aside all that there was
         for each in gc.get_objects():  # a hostile class of some test may lie about itself
             if type(each) is FunctionType and each.__code__.co_filename.startswith(directory):
                 self._found.setdefault(_key(each.__code__), []).append(each)
