@@ -431,3 +431,8 @@ def test_slaves_find_the_standard_library(made: tuple[Path, rsa.RSAPrivateKey]) 
     found = set(self_contained.standard_modules())
     assert {"json.decoder", "sqlite3", "multiprocessing.pool", "xml.etree.ElementTree"} <= found
     assert not {"tkinter", "test", "idlelib"} & {name.split(".")[0] for name in found}
+
+
+def test_libraries_of_packages_stay_as_they_are(tmp_path: Path) -> None:
+    """App versions: what makes Python smaller would leave numpy's libraries unusable."""
+    assert "--strip" not in self_contained._options(tmp_path, "runtime", ["numpy"])

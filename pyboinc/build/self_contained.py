@@ -119,7 +119,8 @@ def _options(scratch: Path, name: str, packages: Sequence[str]) -> list[str]:
     options += ["--runtime-tmpdir", ".", "--noconfirm", "--noupx", "--log-level", "ERROR"]
     for kind, place in (("distpath", "dist"), ("workpath", "work"), ("specpath", ".")):
         options += [f"--{kind}", str(scratch / place)]
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not packages:
+        # Never those of packages: `strip` destroys what was made portable by patchelf, as numpy's.
         options.append("--strip")
     for module in [*modules(), *standard_modules()]:
         options += ["--hidden-import", module]
