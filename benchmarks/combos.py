@@ -22,9 +22,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+
+os.environ["PYBOINC_SIMULATOR"] = "python"  # its hosts are a class made of ours
 
 from simulator import draws
 from simulator.clock import Alarm, Event

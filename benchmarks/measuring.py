@@ -34,6 +34,7 @@ def environment() -> dict[str, str]:
     """Return an environment in which programs find this PyBOINC and no settings for it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYBOINC")}
     own.pop("BOINC_PROJECT_DIR", None)
+    own.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**own, "PYTHONPATH": os.pathsep.join(path)}
 

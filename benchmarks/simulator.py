@@ -1,6 +1,6 @@
 """Host-days a second and bytes a host of the simulator, beside SimPy's own rate of events.
 
-    python benchmarks/simulator.py [--sizes 1000,10000,100000] [--hours 24] [--policies]
+    python benchmarks/simulator.py [--sizes 1000,10000,100000] [--hours 24] [--policies] [--python]
 
 The workload is that of a published simulator in C, ComBoS (arcos-combos/combos on GitHub, 2016),
 as it was measured on a computer with two cores: quorum 2, tasks of 7.56e12 FLOP, files of a
@@ -10,14 +10,19 @@ host-day.  It did 358, 257 and 173 host-days a second at 1,000, 10,000 and 100,0
 63 KB a host.  The bar is ten times that, in at most 4 KB.
 
 SimPy's own rate is that of bare timeouts with one callback, as many pending as there are hosts,
-in a process of its own right before.  With --policies the first size is run again with one
-thing left out at a time: what it costs.
+in a process of its own right before.  Times are seconds of a processor, for one is all that is
+used; how long a long run took is said besides.
+With --policies the first size is run again with one thing left out at a time: what it costs.
+
+The engine is the compiled one if this environment has it (``python -m simulator.compiled``), then
+Python's: --python leaves the compiled one out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -57,9 +62,9 @@ def simpy_rate(pending: int) -> float:
 
     for number in range(pending):
         simpy.events.Timeout(environment, number / pending).callbacks.append(again)
-    started = time.perf_counter()
+    started = time.process_time()
     environment.run(until=max(3.0, 300_000 / pending))
-    return count / (time.perf_counter() - started)
+    return count / (time.process_time() - started)
 
 
 def simulate(size: int, hours: float, changes: dict[str, float]) -> dict[str, float]:
@@ -82,12 +87,12 @@ def simulate(size: int, hours: float, changes: dict[str, float]) -> dict[str, fl
     wishes = {"buffer_min": 0.0, "daily_result_quota": 0, "jobs_at_a_time": 1, "bandwidth": 80e6}
     wishes["feeder_slots"] = max(100, size // 4)  # nobody is told that there is no work
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    began, started = time.perf_counter(), time.process_time()
     world = World(Population([group], 1), Policies().changed(**{**wishes, **changes}), seed=1)
     limits = Limits(2, delay_bound=1e8, input_bytes=kilobyte, output_bytes=kilobyte)
     world.endless(flops=7.56e12, limits=limits)
     world.run(hours * 3600)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     days = size * hours / 24
     return {
@@ -95,47 +100,68 @@ def simulate(size: int, hours: float, changes: dict[str, float]) -> dict[str, fl
         "bytes": grown * 1024 / size,
         "results": world.measures.sent / days,
         "microseconds": seconds / world.measures.sent * 1e6,
+        "elapsed": time.perf_counter() - began,
     }
 
 
-def apart(*arguments: str) -> dict[str, float]:
+def engines() -> list[str]:
+    """What can be measured here: the compiled engine, if there is one, and Python's."""
+    import simulator
+
+    return ["compiled", "Python"] if simulator.ENGINE == "compiled" else ["Python"]
+
+
+def apart(engine: str, *arguments: str) -> dict[str, float]:
     """Measure in a process of its own, so that memory and garbage are those of one run."""
     command = [sys.executable, __file__, "--apart", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYBOINC_SIMULATOR": engine.lower()}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
-def show(size: int, hours: float, rounds: int) -> None:
-    """Measure one size and print its line and how it stands to the bar."""
-    events = max(apart("yardstick", str(size))["rate"] for _ in range(rounds))
-    runs = [apart("run", str(size), str(hours), "{}") for _ in range(rounds)]
-    best = max(runs, key=lambda run: run["rate"])
-    rate, size_of_host = best["rate"], min(run["bytes"] for run in runs)
-    print(
-        f"{size:>9,} hosts: {rate:,.0f} host-days/s ({best['results']:.1f} results a host-day, "
-        f"{best['microseconds']:.1f} us each), {size_of_host:,.0f} bytes a host; SimPy alone "
-        f"{events:,.0f} events/s: {best['microseconds'] * events / 1e6:.1f} of its events a result"
-    )
-    if size in BARS:
-        word = "met" if rate >= BARS[size] else "MISSED"
-        print(f"{word:>9} the bar of {BARS[size]:,} host-days/s: {rate / BARS[size]:.2f} of it")
-    word = "met" if size_of_host <= MOST_BYTES else "MISSED"
-    print(f"{word:>9} the bar of {MOST_BYTES:,} bytes a host", flush=True)
+def show(size: int, hours: float, rounds: int, contestants: list[str]) -> None:
+    """Measure one size and print a line for each engine and how it stands to the bars."""
+    events = 0.0
+    runs: dict[str, list[dict[str, float]]] = {engine: [] for engine in contestants}
+    for _ in range(rounds):  # in turns
+        events = max(events, apart("", "yardstick", str(size))["rate"])
+        for engine in contestants:
+            runs[engine].append(apart(engine, "run", str(size), str(hours), "{}"))
+    print(f"{size:>9,} hosts: SimPy alone {events:,.0f} events/s", flush=True)
+    for engine in contestants:
+        best = max(runs[engine], key=lambda run: run["rate"])
+        rate, bytes_of_host = best["rate"], min(run["bytes"] for run in runs[engine])
+        took = f", {best['elapsed']:,.0f} s in all" if best["elapsed"] > 60 else ""
+        print(
+            f"{engine:>9}: {rate:,.0f} host-days/s ({best['results']:.1f} results a host-day, "
+            f"{best['microseconds']:.1f} us each{took}), {bytes_of_host:,.0f} bytes a host; a "
+            f"result takes the time of {best['microseconds'] * events / 1e6:.1f} SimPy events"
+        )
+        if size in BARS:
+            word = "met" if rate >= BARS[size] else "MISSED"
+            print(f"{word:>9} the bar of {BARS[size]:,} host-days/s: {rate / BARS[size]:.2f} of it")
+        word = "met" if bytes_of_host <= MOST_BYTES else "MISSED"
+        print(f"{word:>9} the bar of {MOST_BYTES:,} bytes a host", flush=True)
 
 
-def show_policies(size: int, hours: float, rounds: int) -> None:
+def show_policies(size: int, hours: float, rounds: int, engine: str) -> None:
     """What each thing costs: the time of a result with all, less that without it."""
     wishes: dict[str, dict[str, float]] = {"with all": {}, **LEFT_OUT}
+    everything: dict[str, float] = {}
+    for changes in LEFT_OUT.values():
+        everything |= changes
+    wishes["all of these"] = everything
     times: dict[str, float] = dict.fromkeys(wishes, float("inf"))
     for _ in range(rounds):
         for name, changes in wishes.items():
-            found = apart("run", str(size), str(hours), json.dumps(changes))
+            found = apart(engine, "run", str(size), str(hours), json.dumps(changes))
             times[name] = min(times[name], found["microseconds"])
+    print(f"what each costs, {engine}:")
     for name, microseconds in times.items():
         costs = times["with all"] - microseconds
-        said = f"costs {costs:+.1f} us a result" if name in LEFT_OUT else ""
-        print(f"  {name:28} {microseconds:6.1f} us a result  {said}")
+        said = f"costs {costs:+.1f} us a result" if name != "with all" else ""
+        print(f"  {name:28} {microseconds:6.1f} us a result  {said}", flush=True)
 
 
 def main() -> None:
@@ -154,12 +180,15 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--policies", action="store_true", help="what each one costs")
+    parser.add_argument("--python", action="store_true", help="without the compiled engine")
     options = parser.parse_args()
     sizes = [int(one) for one in options.sizes.split(",")]
+    contestants = engines()[-1:] if options.python else engines()
     for size in sizes:
-        show(size, options.hours, options.rounds if size < 50_000 else 1)
+        show(size, options.hours, options.rounds if size < 50_000 else 1, contestants)
     if options.policies:
-        show_policies(sizes[0], options.hours, options.rounds)
+        for engine in contestants:
+            show_policies(sizes[0], options.hours, options.rounds, engine)
 
 
 if __name__ == "__main__":

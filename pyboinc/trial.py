@@ -14,6 +14,7 @@ killed at its very end.  The steps that it took are told to the command.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -109,11 +110,14 @@ def serve(orders: Link, preload: list[str], added: list[str]) -> tuple[dict[str,
 
     The first answer is how many threads this process has.
     """
+    gc.disable()
     for name in ("pyboinc.master", "pyboinc.backends.simulated", *preload):
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001  # the program shows what is wrong
             pass
+    gc.freeze()  # a fork that looks through all this for garbage would copy it
+    sys.dont_write_bytecode = True  # from here on it is the user's, in a copy that goes
     orders.say(processes.threads())
     while True:
         options, descriptors = orders.hear_with(3)
@@ -131,6 +135,7 @@ def serve(orders: Link, preload: list[str], added: list[str]) -> tuple[dict[str,
 
 def _become(options: dict[str, Any], descriptors: list[int], added: list[str]) -> Link:
     """Turn this fork into a master with these descriptors; return its link."""
+    gc.enable()
     for number in (1, 2):
         os.dup2(descriptors[number - 1], number)
         os.close(descriptors[number - 1])

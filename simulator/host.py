@@ -8,7 +8,6 @@ it is due when it is on again.
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -94,7 +93,7 @@ class Host:
         """The last one will be finished first."""
         self._finishes = 0.0
         """Sum of the uptimes at which they will be."""
-        self._queue: deque[Task] | None = None
+        self._queue: list[Task] | None = None
         self._queued = 0.0
         self._ready: list[Task] | None = None
         self._request_at = 0.0
@@ -326,7 +325,7 @@ class Host:
     def _put(self, task: Task, ready: float) -> None:
         """Queue a task whose input will have been downloaded when it is *ready*."""
         if self._queue is None:
-            self._queue = deque()
+            self._queue = []
         task.ready = ready
         self._queue.append(task)
         self._queued += task.seconds
@@ -380,12 +379,14 @@ class Host:
                 task.finish = ready + availability.offset + task.seconds
             else:
                 task.finish = uptime + task.seconds
-            queue.popleft()
+            del queue[0]
             self._queued = self._queued - task.seconds if queue else 0.0
             self._finishes += task.finish
             running.append(task)
             if len(running) > 1:
                 running.sort(key=_finish, reverse=True)
+        if not queue:
+            self._queue = None
 
 
 _finish = attrgetter("finish")

@@ -7,6 +7,8 @@ each time.  The runs are :mod:`simulator.campaign`'s; here are the flags, and wh
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,22 +77,50 @@ def campaign_flags(command: _Command) -> _Command:
 
 def try_program(program: Path, arguments: Sequence[str], given: dict[str, Any]) -> bool:
     """Do the runs that the flags *given* ask for; return whether each was as without faults."""
-    from simulator.campaign.check import Check, campaign_of
+    with _only_imports():
+        from simulator.campaign.check import Check, campaign_of
 
-    if given["trace"] is not None:
-        _write_trace(given["trace"], ())
-    settings, words = _settings(program, given)
-    hosts = given["hosts"] or (str(settings.hosts),)
-    options = _options(program, arguments, given, settings, [*_host_flags(hosts), *words])
-    campaign = campaign_of(options)
+        if given["trace"] is not None:
+            _write_trace(given["trace"], ())
+        settings, words = _settings(program, given)
+        hosts = given["hosts"] or (str(settings.hosts),)
+        options = _options(program, arguments, given, settings, [*_host_flags(hosts), *words])
+        campaign = campaign_of(options)
     try:
         # Its processes boot while this one imports what the volunteers need.
-        from simulator.campaign.volunteers import Volunteers
+        with _only_imports(), _one_thread():
+            from simulator.campaign.volunteers import Volunteers
 
         check = Check(options, campaign, Volunteers(hosts))
         return _checked(check, given["as_json"], given["trace"])
     finally:
         campaign.close()
+
+
+@contextmanager
+def _only_imports() -> Iterator[None]:
+    """What is made here stays to the end, so nobody looks through it for garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Numpy is imported without the threads of its linear algebra, which nobody needs here."""
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _settings(program: Path, given: dict[str, Any]) -> tuple[Settings, list[str]]:

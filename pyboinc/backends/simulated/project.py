@@ -204,6 +204,7 @@ class Project:
         self._slaves.boot(self._to_preload(slaves))
         log = ReadLog(self._directory / ".pyboinc" / "spool")
         general = Limits(**limits)
+        jobs = []
         try:
             for call in calls_from(log, position, first, last):
                 if (self._batch, call.sequence) not in self._numbers:
@@ -212,14 +213,16 @@ class Project:
                     data = input_of(log, call.sequence, call.offset, call.size, call.crc32)
                     archive = self._archive(self._archives.get(call.slave, call.bundle))
                     limited = own.delay_bound, own.memory, own.disk
-                    self._create(
-                        Job(self._batch, call, Work(archive, call.slave, data, *limited), own)
-                    )
+                    work = Work(archive, call.slave, data, *limited)
+                    self._slaves.order(work)
+                    jobs.append(Job(self._batch, call, work, own))
         finally:
             log.close()
+        # Only now, for an instance that is sent at once is waited for: until its slave has ended.
+        for job in jobs:
+            self._create(job)
 
     def _create(self, job: Job) -> None:
-        self._slaves.order(job.work)
         self._numbers[job.batch, job.call.sequence] = len(self.jobs)
         self.jobs.append(job)
         self._tallies[job.batch][0] += 1

@@ -155,6 +155,8 @@ class Slaves:
 
     def _fill(self) -> None:
         self.boot(())
+        if not self._running:
+            self._next_worker = time.monotonic() + _ANOTHER
         while self._queue:
             busy = Counter(id(worker) for _, _, worker in self._running.values())
             worker = min(self._workers, key=lambda one: busy[id(one)])

@@ -97,5 +97,4 @@ def _environment(number: int) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if name not in BY_VARIABLE},
         "PYTHONHASHSEED": str(words(0, "hash seed", number)[0] % 2**32),
         "PYTHONPATH": os.pathsep.join(filter(None, [root, path])),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
