@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from masters import TYPES
+from project_directory import make_project
 
 from pyboinc.administration import scripts, validate
 from pyboinc.administration.validate import BROKEN, LATER, NO, YES, Unknown
+from pyboinc.backends.boinc.project import Project
 from pyboinc.codec import encode
-from pyboinc.errors import PyboincError
+from pyboinc.errors import ConfigurationError, PyboincError
 from pyboinc.run_record import RunRecord
 
 RULES = """
@@ -218,6 +220,22 @@ def test_outputs_that_go_elsewhere(server: Server) -> None:
     server.register(f"{server.project}/pyboinc/kept/7", str(server.job))
     assert validate.main([server.upload(1.0)]) == YES
     assert validate.main([server.upload(-1.0)]) == NO
+
+
+def test_a_quorum_that_would_compare_nothing(tmp_path: Path) -> None:
+    """Quorum: where the validator takes all outputs for the same it is refused, and says why."""
+    root = make_project(tmp_path / "project")
+    project, config = Project(root, "pyboinc"), root / "config.xml"
+    project.check_quorum(2)
+    daemon = "<daemon><cmd> sample_{}_validator -d 3 --app {} </cmd></daemon></daemons>"
+    text = config.read_text()
+    for kind, app in (("bitwise", "pyboinc"), ("trivial", "another")):
+        config.write_text(text.replace("</daemons>", daemon.format(kind, app)))
+        project.check_quorum(2)
+    config.write_text(text.replace("</daemons>", daemon.format("trivial", "pyboinc")))
+    project.check_quorum(1)
+    with pytest.raises(ConfigurationError, match=r"compare nothing: .*--validator script"):
+        project.check_quorum(2)
 
 
 # ---------------------------------------------------------------- as the daemon calls it

@@ -42,6 +42,9 @@ _DIGITS = [
 def project(root: Path) -> Iterator[None]:
     """A project as ``make_project`` leaves it, in which everybody is at work."""
     stand_in = StandIn(root)
+    config = (root / "config.xml").read_text()
+    here = f"    <host>{host()}</host>\n  </config>"
+    (root / "config.xml").write_text(config.replace("  </config>", here))
     shutil.rmtree(stand_in.ours)
     (root / "templates/pyboinc_out").unlink()
     (root / "bin/pyboinc_assimilate").unlink()

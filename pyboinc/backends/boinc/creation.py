@@ -89,6 +89,7 @@ class Creator:
         found = self._templates.get(key)
         if found is None:
             limits = self._limits.replace(**own_limits) if own_limits else self._limits
+            self._project.check_quorum(limits.quorum)
             text = input_template(limits)
             name = template_name(self._project.app, text)
             path = self._project.root / name

@@ -21,6 +21,8 @@ from pyboinc.errors import BackendError, ConfigurationError
 OURS = "pyboinc"
 """The directory in a project that belongs to PyBOINC; ``pyboinc setup`` makes it."""
 
+_TRIVIAL = "sample_trivial_validator"
+
 _FANOUT = 1024  # as BOINC has it where config.xml says nothing
 
 
@@ -93,6 +95,20 @@ class Project:
                 f"its owner types: pyboinc setup {self.root}"
             )
 
+    def check_quorum(self, quorum: int) -> None:
+        """Raise if several outputs of a job would be asked for, and all be taken for the same."""
+        if quorum < 2:
+            return
+        for command in _read(self.root / "config.xml").iterfind("daemons/daemon/cmd"):
+            words = (command.text or "").split()
+            if words and _TRIVIAL in words[0] and self.app in words:
+                raise ConfigurationError(
+                    f"a quorum of {quorum} would compare nothing: the validator of {self.app} at "
+                    f"the project {self.root} is {_TRIVIAL}, which takes all outputs for the same; "
+                    f"its owner types: pyboinc setup {self.root} --app {self.app} --validator "
+                    "script; or use quorum 1, and validate in app_types.py"
+                )
+
     def open_for_assimilator(self, new: Path) -> None:
         """See to it that the project's owner, who runs the assimilator, can write into *new*."""
         owner, group = self.root.stat().st_uid, self.root.stat().st_gid
@@ -114,8 +130,16 @@ class Project:
 
 def _read_config(path: Path) -> Mapping[str, str]:
     """Return the values of ``<config>``, by their names."""
+    config = _read(path).find("config")
+    if config is None:
+        raise ConfigurationError(f"{path} has no <config>: it is not that of a BOINC project")
+    return {each.tag: (each.text or "").strip() for each in config}
+
+
+def _read(path: Path) -> ElementTree.Element:
+    """Return the root of config.xml."""
     try:
-        tree = ElementTree.parse(path).getroot()
+        return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path.parent} is no BOINC project: it has no config.xml; name the project's "
@@ -125,10 +149,6 @@ def _read_config(path: Path) -> Mapping[str, str]:
         raise ConfigurationError(f"{path} can not be read: {missing(path, path.parent)}") from None
     except (ElementTree.ParseError, OSError) as error:
         raise ConfigurationError(f"{path} can not be read: {error}; mend that first") from None
-    config = tree.find("config")
-    if config is None:
-        raise ConfigurationError(f"{path} has no <config>: it is not that of a BOINC project")
-    return {each.tag: (each.text or "").strip() for each in config}
 
 
 def _required(config: Mapping[str, str], name: str, root: Path) -> str:
