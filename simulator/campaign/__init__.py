@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,18 +21,13 @@ from pyboinc.backends.local.workers import Isolation
 from pyboinc.backends.simulated.fates import Fate, Job
 from pyboinc.backends.simulated.masters import Masters, Point, Program, copy, link_if_large
 from pyboinc.backends.simulated.project import Project, World
+from pyboinc.backends.simulated.scratch import Scratch
 from pyboinc.backends.simulated.slaves import Slaves
 from pyboinc.errors import ConfigurationError
 from pyboinc.faults import FaultPlan, Kind, format_faults
 from pyboinc.faults.draws import uniforms
 from simulator.campaign.calm import Calm
 from simulator.campaign.crashes import Step, down
-
-MEMORY = Path("/dev/shm")
-"""A file system in memory, where there is one: nothing here is to survive a power cut."""
-
-ROOM = 1 << 30
-"""Bytes that must be free there, at least."""
 
 MOST_KILLS = 1_000
 """How often a master may be killed by its own faults."""
@@ -126,7 +120,8 @@ class Campaign:
         self._max_output = max_output
         self._masters = Masters(program, isolation == "fork")
         self._masters.boot()
-        self._scratch = _scratch(program.size())
+        self._whole = Scratch(program.size())
+        self._scratch = self._whole.path
         self._copy = program.copy_to(self._scratch / "program" / program.path.parent.name)
         self._slaves = Slaves(self._scratch / "slaves", workers, isolation, max_output)
         self._slaves.boot(program.preload_of_slaves())
@@ -244,7 +239,10 @@ class Campaign:
         """Stop the slaves and remove all that was written."""
         self._masters.close()
         self._slaves.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        if self._scratch == self._whole.path:
+            self._whole.close()
+        else:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class _Pauses:
@@ -300,19 +298,6 @@ def _changed_call(project: Project, calm: Run | None, calls: Sequence[Call]) -> 
         )
         return f"call {number} is another than without faults: {what}. {why}"
     return ""
-
-
-def _scratch(size: int) -> Path:
-    """Make a directory for all that is written.
-
-    It is in memory if that has room for many times *size* (bytes) and TMPDIR says nothing else.
-    """
-    where = None
-    if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK):
-        status = os.statvfs(MEMORY)
-        free = status.f_bavail * status.f_frsize
-        where = MEMORY if free > max(ROOM, 50 * size) else None
-    return Path(tempfile.mkdtemp(prefix="pyboinc-simulate-", dir=where)).resolve()
 
 
 @contextmanager
