@@ -98,10 +98,15 @@ def sync_directory(path: Path | str) -> None:
 
 def sync_file_system(path: Path | str) -> None:
     """Make durable all that was written to the file system of *path*: cheap for many files."""
+    reach("sync", path)
+    sync_now(path)
+
+
+def sync_now(path: Path | str) -> None:
+    """Do so without a word: :func:`reach` is for the main thread."""
     import ctypes
 
     with explained("sync the file system of", path):
-        reach("sync", path)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             library = ctypes.CDLL(None, use_errno=True)

@@ -137,14 +137,17 @@ class StandIn:
         )
         (self.root / "config.xml").write_text(text)
 
-    def put_program(self, name: str) -> None:
-        """Put one of the project's programs into bin/: it asks this process to do the work."""
+    def put_program(self, name: str, alone: bool = False) -> None:
+        """Put one of the project's programs into bin/: it asks this process to do the work.
+
+        With *alone* it does it itself, in an interpreter of its own.
+        """
         path = self.root / "bin" / name
         path.write_text(
             _PROGRAM.format(
                 python=sys.executable,
                 root=str(self.root),
-                socket=self._programs.address,
+                socket="" if alone else self._programs.address,
                 tools=str(Path(tools.__file__)),
                 name=name,
             )

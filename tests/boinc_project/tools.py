@@ -80,6 +80,7 @@ class CreateWork:
         self.config = read_config(root)
         self.fanout = int(self.config["uldl_dir_fanout"])
         self.options, self.files = _options(arguments)
+        self._shared: dict[str, str] = {}
         self._templates: dict[str, tuple[str, int, str, dict[str, str]]] = {}
 
     def run(self, lines: Iterable[str]) -> tuple[int, str]:
@@ -111,7 +112,7 @@ class CreateWork:
         part: list[str] = []
         size = 0
         for line in lines:
-            words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
+            words = line.split() if '"' not in line else _words(line)
             options, files = _options(words)
             part.append(self._values({**self.options, **options}, files))
             size += len(part[-1])
@@ -131,9 +132,10 @@ class CreateWork:
                 f"create_work: {len(files)} infiles for {name}, the template has {number}"
             )
         for index, file in enumerate(files):
-            infos = infos.replace(f"@INFO{index}@", self._info(file)).replace(
-                f"@NAME{index}@", file
-            )
+            info = self._shared.get(file) or self._info(file)
+            if not index:
+                self._shared[file] = info  # the slave's archive, the same for most jobs
+            infos = infos.replace(f"@INFO{index}@", info).replace(f"@NAME{index}@", file)
         xml = infos.replace("@COMMAND@", options.get("command_line", ""))
         given = {**columns, "priority": options.get("priority", "0")}
         now = int(time.time())
@@ -177,8 +179,9 @@ class CreateWork:
     def _info(self, file: str) -> str:
         path = hierarchy(self.config["download_dir"], self.fanout, file)
         try:
-            with open(f"{path}.md5") as side:
-                cksum, size = side.read().split()
+            descriptor = os.open(f"{path}.md5", os.O_RDONLY)
+            cksum, size = os.read(descriptor, 100).decode().split()
+            os.close(descriptor)
             if os.stat(f"{path}.md5").st_mtime < os.stat(path).st_mtime:
                 raise ValueError(file)
         except (OSError, ValueError):
@@ -192,6 +195,11 @@ class CreateWork:
             f"    <name>{file}</name>\n    <url>{url}</url>\n"
             f"    <md5_cksum>{cksum}</md5_cksum>\n    <nbytes>{size}</nbytes>\n"
         )
+
+
+def _words(line: str) -> list[str]:
+    """Split a line in which double quotes group words."""
+    return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
 
 
 def _flags(info: str) -> str:

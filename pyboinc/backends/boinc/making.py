@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import md5
 from itertools import compress, islice
+from typing import Any
 
 from pyboinc import disk
 from pyboinc.backends.boinc.archives import Archives
@@ -20,19 +21,21 @@ from pyboinc.backends.boinc.creation import Creator
 from pyboinc.backends.boinc.names import workunit_name
 from pyboinc.backends.boinc.project import Project
 from pyboinc.backends.boinc.rows import Made, Workunits
-from pyboinc.backends.boinc.staging import Staging
+from pyboinc.backends.boinc.staging import Staging, Syncing
 from pyboinc.config.limits import Limits
 from pyboinc.errors import BackendError, CheckpointMismatch, RejectedResult
 from pyboinc.jobdir import OUTPUT, JobDirectory
 from pyboinc.records import SpooledCall
 
-_CHUNK = 4000
+_CHUNK = 2000
 """Jobs whose files are staged between two syncs."""
 
 _ROUNDS = 5
 """How often missing jobs are asked for again, as long as there are fewer of them each time."""
 
 _LARGEST = 1 << 32
+
+_Staged = tuple[Mapping[str, Any], str, str, str]
 
 
 class Making:
@@ -168,33 +171,42 @@ class Making:
         record = self._directory.record
         assert record is not None
         creator = Creator(self._project, self._batch, Limits(**record.limits))
+        syncing: Syncing | None = None
+        before: list[_Staged] = []
         try:
-            calls = self._calls(sequences)
-            while chunk := list(islice(calls, _CHUNK)):
-                lines = [self._stage(call, issue_of(call.sequence), programs) for call in chunk]
-                self._staging.sync()
-                for call, (name, *files) in zip(chunk, lines, strict=True):
-                    creator.add(call.limits, name, *files)
-                creator.flush()
+            staged = self._staged(sequences, issue_of, programs)
+            while chunk := list(islice(staged, _CHUNK)):
+                self._hand_on(creator, syncing, before)
+                syncing, before = self._staging.syncing(), chunk
+            self._hand_on(creator, syncing, before)
             creator.finish()
         except BaseException:
             creator.stop()
             raise
         return creator.complaints
 
+    def _hand_on(self, creator: Creator, syncing: Syncing | None, staged: list[_Staged]) -> None:
+        """Have jobs made of what was staged, when that is durable."""
+        if syncing is not None:
+            syncing.wait()
+        for limits, name, archive, file in staged:
+            creator.add(limits, name, archive, file)
+        creator.flush()
+
+    def _staged(
+        self, sequences: Sequence[int], issue_of: Callable[[int], int], programs: Mapping[str, str]
+    ) -> Iterator[_Staged]:
+        """Stage the files of each job; yield its limits, its name and theirs."""
+        for call in self._calls(sequences):
+            archive = self._archive(call, programs)
+            name = workunit_name(self._batch, call.sequence, issue_of(call.sequence))
+            file = f"{name}.in"
+            self._staging.stage(file, self._directory.spool.data(call))
+            yield call.limits, name, archive, file
+
     def _calls(self, sequences: Sequence[int]) -> Iterator[SpooledCall]:
         for run in runs(sequences):
             yield from self._directory.spool.calls(run[0], run[-1] + 1)
-
-    def _stage(
-        self, call: SpooledCall, issue: int, programs: Mapping[str, str]
-    ) -> tuple[str, str, str]:
-        """Stage the files of a job; return its name and theirs."""
-        archive = self._archive(call, programs)
-        name = workunit_name(self._batch, call.sequence, issue)
-        file = f"{name}.in"
-        self._staging.stage(file, self._directory.spool.data(call))
-        return name, archive, file
 
     def _archive(self, call: SpooledCall, programs: Mapping[str, str]) -> str:
         return self._archives.stage(self._batch, call.slave, programs.get(call.slave, call.bundle))

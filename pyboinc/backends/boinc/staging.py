@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from hashlib import md5
 from pathlib import Path
 
@@ -62,6 +63,10 @@ class Staging:
         """Make durable what was staged."""
         disk.sync_file_system(self._project.download)
 
+    def syncing(self) -> Syncing:
+        """Begin to make durable what was staged; more may be staged meanwhile."""
+        return Syncing(self._project.download)
+
     def _make_directory(self, path: str) -> None:
         """Make a directory of the hierarchy that the project's owner, too, can write to."""
         if path in self._made:
@@ -85,6 +90,28 @@ class Staging:
         return BackendError(
             f"{path} can not be staged: {error.strerror}; mend that and run the same command"
         )
+
+
+class Syncing:
+    """Makes a file system durable in the background: the disk is at work while we are."""
+
+    def __init__(self, path: Path) -> None:
+        self._error: BaseException | None = None
+        disk.reach("sync", path)
+        self._thread = threading.Thread(target=self._run, args=[path])
+        self._thread.start()
+
+    def _run(self, path: Path) -> None:
+        try:
+            disk.sync_now(path)
+        except BaseException as error:  # noqa: BLE001  # raised by wait(), where it is expected
+            self._error = error
+
+    def wait(self) -> None:
+        """Return when all is durable that was staged before this began; raises why it is not."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
 
 def write(path: str, data: bytes, mode: int = _FILE) -> None:
