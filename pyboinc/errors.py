@@ -5,6 +5,7 @@
     |-- EncodeError                 an input or output that can not travel                    2
     |-- RejectedResult              bytes that the safe loader refused                        1
     |-- RejectedArchive             a slave's code that the project's key has not signed      2
+    |-- RejectedRequest             what a client sent is no request                        1
     |-- SlaveError                  a slave used the library in a way that can not work       1
     |-- JobDirectoryError           the job directory can not be used                         2
     |   |-- DirectoryBusy           another master holds it                                   3
@@ -63,6 +64,10 @@ class RejectedArchive(PyboincError, ValueError):
     """A slave's archive that was not signed by the project's key, or a key that is none."""
 
     exit_code = 2
+
+
+class RejectedRequest(PyboincError, ValueError):
+    """What a BOINC client, or somebody in its place, sent that is no request."""
 
 
 class SlaveError(PyboincError, RuntimeError):
