@@ -16,7 +16,8 @@ from pyboinc import codec, disk
 from pyboinc.backends import failure_from_bytes
 from pyboinc.backends.local import emulator as emulator_module
 from pyboinc.backends.local import uploads as uploads_module
-from pyboinc.backends.local.emulator import Emulator, failure_of
+from pyboinc.backends.local.attempts import failure_of
+from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Rows, Store, Turn, workunit_id
 from pyboinc.backends.local.uploads import Uploads
 from pyboinc.classes import Classes

@@ -126,7 +126,7 @@ class LocalBackend:
 
     def describe(self, name: str) -> tuple[Attempt, ...]:
         """Return the instances of job *name* that were sent, in order."""
-        from pyboinc.backends.local.store import attempts
+        from pyboinc.backends.local.attempts import attempts
 
         store = self._look()
         rows = store.named(name)
@@ -135,7 +135,7 @@ class LocalBackend:
 
     def retried(self) -> Iterator[tuple[str, tuple[Attempt, ...]]]:
         """Yield name and instances of each job that is not given up and had an instance fail."""
-        from pyboinc.backends.local.store import attempts
+        from pyboinc.backends.local.attempts import attempts
 
         store = self._look()
         ids = store.retried(self._number())

@@ -13,23 +13,23 @@ import heapq
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pyboinc.backends import Failure, failure_to_bytes
-from pyboinc.backends.local.store import Details, Made, Rows, Store, Turn, attempts, workunit_id
+from pyboinc.backends import failure_to_bytes
+from pyboinc.backends.local.attempts import failure_of
+from pyboinc.backends.local.store import Details, Made, Rows, Store, Tally, Turn, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
 from pyboinc.config.limits import Limits
 from pyboinc.disk import reach
 from pyboinc.errors import CheckpointMismatch
 from pyboinc.project import (
-    ErrorMask,
     Output,
     Report,
     Result,
     ServerState,
     cancel,
     create_workunit,
+    detach,
     expire,
     reissue,
     report,
@@ -41,25 +41,6 @@ from pyboinc.validation import Judgement
 
 _KEPT_ROWS = 4096
 """Workunits held in memory beside the running ones; the others are read when needed."""
-
-_REASONS = {
-    ErrorMask.COULDNT_SEND_RESULT: "couldn't send result",
-    ErrorMask.TOO_MANY_ERROR_RESULTS: "too many errors",
-    ErrorMask.TOO_MANY_SUCCESS_RESULTS: "too many results without consensus",
-    ErrorMask.TOO_MANY_TOTAL_RESULTS: "too many total results",
-    ErrorMask.CANCELLED: "cancelled",
-    ErrorMask.NO_CANONICAL_RESULT: "no canonical result",
-}
-
-
-@dataclass(slots=True)
-class Tally:
-    """How many workunits there are, are good, have failed, and the instances made again."""
-
-    total: int = 0
-    done: int = 0
-    failed: int = 0
-    retries: int = 0
 
 
 class Emulator:
@@ -83,6 +64,7 @@ class Emulator:
         self._deliveries: list[tuple[str, str]] = []
         self._obsolete: list[str] = []
         self._refusals: dict[Output, str] = {}
+        self._others: dict[object, tuple[str, tuple[object, ...]]] = {}
 
     def now(self) -> float:
         """Return the project's time (s): that of day when it started, monotonic since."""
@@ -126,6 +108,10 @@ class Emulator:
         rows.turns[instance] = turn
         self._changed_results[rows.workunit.id, instance] = rows
 
+    def write_too(self, key: object, statement: str, values: tuple[object, ...]) -> None:
+        """Let *statement* take part in the next commit, in the place of an earlier one of *key*."""
+        self._others[key] = statement, values
+
     def settle(self, rows: Rows) -> None:
         """Run the daemons on a workunit, and note what is to be delivered."""
 
@@ -152,9 +138,7 @@ class Emulator:
                 self._obsolete.append(one.name)
 
     def _made(self, rows: Rows, result: Result, retry: bool) -> None:
-        workunit = rows.workunit
-        entry = (-workunit.priority, rows.details.sequence, result.instance, workunit.id)
-        heapq.heappush(self._queue, entry)
+        self.put_back(rows, result)
         self.tally.retries += retry
 
     def _refusal(self, rows: Rows, output: Output) -> str:
@@ -211,7 +195,7 @@ class Emulator:
                 **_rules(columns),
             )
             what = call.sequence, call.slave, call.bundle, call.offset, call.size, call.crc32
-            rows = Rows(workunit, (), Details(*what, own.memory, own.disk), {})
+            rows = Rows(workunit, (), Details(*what, own.memory, own.disk, own.fpops), {})
             if len(self._rows) < _KEPT_ROWS:
                 self._rows[identifier] = rows
             self.tally.total += 1
@@ -244,6 +228,11 @@ class Emulator:
                     return rows, one
         return None
 
+    def put_back(self, rows: Rows, result: Result) -> None:
+        """Put an unsent result that was taken back to its place in the queue."""
+        entry = (-rows.workunit.priority, rows.details.sequence, result.instance, rows.workunit.id)
+        heapq.heappush(self._queue, entry)
+
     def send(self, rows: Rows, instance: int, host: str, turn: Turn) -> None:
         """Note that an instance went to *host*."""
         rows.turns[instance] = turn
@@ -270,6 +259,11 @@ class Emulator:
             return None
         return self.look_at(result)
 
+    def take_upload(self, path: str, result: str) -> bytes | None:
+        """Take the file *path* as the output of *result*; as :meth:`upload`."""
+        self.uploads.take_file(path, result)
+        return self.look_at(result)
+
     def look_at(self, result: str) -> bytes | None:
         """Return the digest of an uploaded file, and remember whether it is valid."""
         data = self.uploads.read(result, "", self._max_output)
@@ -284,10 +278,15 @@ class Emulator:
         """Return why an output that was just looked at is not valid; nothing if it is."""
         return self._refusals.get(output, "")
 
-    def report(self, identifier: int, said: Report) -> bool:
-        """Take a host's report about a workunit; return whether it counted."""
+    def report(self, identifier: int, said: Report, same_user: bool = False) -> bool:
+        """Take a host's report about a workunit; return whether it counted.
+
+        With *same_user* also that of another host than the result was sent to.
+        """
         rows = self.rows(identifier)
-        workunit, results, ignored = report(rows.workunit, rows.results, said, self.now())
+        workunit, results, ignored = report(
+            rows.workunit, rows.results, said, self.now(), same_user=same_user
+        )
         self._update(rows, workunit, results)
         self.settle(rows)
         return not ignored
@@ -300,6 +299,12 @@ class Emulator:
         workunit = workunit.copy()
         workunit.transition_time = now
         self._update(rows, workunit, results)
+        self.settle(rows)
+
+    def detach(self, identifier: int, host: str) -> None:
+        """Take from *host* what it has of a workunit: it is gone, or has forgotten it."""
+        rows = self.rows(identifier)
+        self._update(rows, *detach(rows.workunit, rows.results, host, self.now()))
         self.settle(rows)
 
     def cancel(self) -> int:
@@ -334,7 +339,7 @@ class Emulator:
     @property
     def dirty(self) -> bool:
         """Whether anything has happened since the last commit."""
-        return bool(self._changed or self._changed_results)
+        return bool(self._changed or self._changed_results or self._others)
 
     def commit(self) -> bool:
         """Make everything that happened durable and deliver outcomes; False if nothing had."""
@@ -342,9 +347,11 @@ class Emulator:
             return False
         self.uploads.sync()
         reach("write rows", self.store.path)
-        self.store.write(self._changed.values(), self._results_to_write(), self.now())
+        self.store.write(
+            self._changed.values(), self._results_to_write(), self.now(), self._others.values()
+        )
         changed, self._changed = self._changed, {}
-        self._changed_results = {}
+        self._changed_results, self._others = {}, {}
         self.uploads.deliver(self._deliveries)
         self._deliveries = []
         for name in self._obsolete:
@@ -413,16 +420,3 @@ def _runs(result: Result) -> bool:
 def _rules(columns: dict[str, float | int]) -> dict[str, Any]:
     """Return what of a workunit's limits the project's rules look at."""
     return {name: value for name, value in columns.items() if not name.startswith("rsc_")}
-
-
-def failure_of(rows: Rows) -> Failure:
-    """Return a failed workunit as its owner is told of it."""
-    mask = rows.workunit.error_mask
-    reasons = [text for bit, text in _REASONS.items() if mask & bit]
-    return Failure(
-        index=rows.details.sequence,
-        name=rows.workunit.name,
-        reason=", ".join(reasons) or "given up",
-        error_mask=int(mask),
-        attempts=attempts(rows),
-    )

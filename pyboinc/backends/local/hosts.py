@@ -57,6 +57,11 @@ def check_quorum(quorum: int, hosts: int) -> None:
         )
 
 
+def is_emulated(name: str) -> bool:
+    """Whether the host *name* is one of these, and not a real client's computer."""
+    return name.startswith("host-")
+
+
 class Hosts:
     """A population of equal hosts, named host-1, host-2 and so on."""
 

@@ -25,14 +25,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pyboinc import bundle, disk, locks
 from pyboinc.backends.local.emulator import Emulator
-from pyboinc.backends.local.hosts import Hosts
+from pyboinc.backends.local.hosts import Hosts, is_emulated
 from pyboinc.backends.local.judge import Judge
 from pyboinc.backends.local.runs import Runs
-from pyboinc.backends.local.store import Store
+from pyboinc.backends.local.store import Rows, Store
 from pyboinc.backends.local.uploads import Uploads
 from pyboinc.backends.local.workers import Isolation
 from pyboinc.classes import Classes
@@ -42,6 +42,7 @@ from pyboinc.errors import PyboincError
 from pyboinc.faults import FaultPlan, parse_faults
 from pyboinc.faults.latency import Latency
 from pyboinc.jobdir import moved
+from pyboinc.project import Result
 from pyboinc.records import calls_from
 
 _BETWEEN_COMMITS = 0.01
@@ -74,7 +75,7 @@ class Options:
         return json.dumps({field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def from_json(cls, text: str) -> Options:
+    def from_json(cls, text: str) -> Self:
         """Read what :meth:`as_json` wrote."""
         return cls(**json.loads(text))
 
@@ -124,7 +125,8 @@ class Server:
 
     def serve(self) -> None:
         """Serve until the master ends or says stop."""
-        self._left = self._emulator.recover()
+        self._left = self._taken_over(self._emulator.recover())
+        self._begin()
         going_on = True
         while going_on:
             if self._runs is not None and self._started:
@@ -132,8 +134,10 @@ class Server:
             going_on = self._wait()
             if self._runs is not None:
                 self._runs.pass_time()
+            self._pass_time()
             self._make_some()
             self._commit_if_due()
+        self._finish()
         self._commit()
         self._emulator.tidy()
         if self._runs is not None:
@@ -142,18 +146,67 @@ class Server:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._emulator.store.close()
 
+    # What a project that is served has beside this (pyboinc.backends.served.server).
+
+    def _taken_over(self, left: list[tuple[Rows, Result]]) -> list[tuple[Rows, Result]]:
+        """Return which of the instances that were left running are run on here.
+
+        Those that real clients had are not: nobody serves them now, so nobody can report.
+        """
+        ours = []
+        for rows, result in left:
+            if result.host is None or is_emulated(result.host):
+                ours.append((rows, result))
+            else:
+                self._emulator.detach(rows.workunit.id, result.host)
+        return ours
+
+    def _begin(self) -> None:
+        """Do what comes before the first turn of the loop."""
+
+    def _pass_time(self) -> None:
+        """Do what is due."""
+
+    def _finish(self) -> None:
+        """Do what comes after the last turn of the loop."""
+
+    def _listeners(self) -> Mapping[int, Callable[[], None]]:
+        """Return what else is to be waited for, and what is done when it is ready."""
+        return {}
+
+    def _urgent(self) -> bool:
+        """Whether somebody waits for the next commit."""
+        return bool(self._acks)
+
+    def _timeout(self) -> float:
+        """Return how long nothing is due, at most (s)."""
+        return self._runs.timeout(1.0) if self._runs is not None else 1.0
+
+    def _running(self) -> int:
+        """Return how many instances are in progress."""
+        return self._runs.running if self._runs is not None else 0
+
+    def _check_quorum(self, quorum: int) -> None:
+        self._hosts.check_quorum(quorum)
+
+    def _committed(self) -> None:
+        """Be told that all that happened is durable."""
+
+    # The loop.
+
     def _commit_if_due(self) -> None:
         """Commit at once when things are slow, and many changes together when they are not.
 
         However slow the disk is, at most half of the time goes into waiting for it.
         """
         busy = self._runs is not None and self._runs.running
-        if busy and not self._acks and time.monotonic() < self._next_commit:
+        if busy and not self._urgent() and time.monotonic() < self._next_commit:
             return
         begun = time.monotonic()
         if self._commit():
             ended = time.monotonic()
             self._next_commit = ended + max(_BETWEEN_COMMITS, ended - begun)
+        self._committed()
         self._tell()
 
     def _commit(self) -> bool:
@@ -170,16 +223,19 @@ class Server:
         """Wait for a command or a report and take it; False when the master has ended."""
         workers = self._runs.workers if self._runs is not None else []
         places = {worker.fileno(): index for index, worker in enumerate(workers)}
-        timeout = self._runs.timeout(1.0) if self._runs is not None else 1.0
+        listeners = self._listeners()
+        timeout = self._timeout()
         if self._emulator.dirty:
             timeout = min(timeout, max(0.0, self._next_commit - time.monotonic()))
         if self._making:
             timeout = 0.0
-        ready, _, _ = select.select([self._commands, *places], [], [], timeout)
+        ready, _, _ = select.select([self._commands, *places, *listeners], [], [], timeout)
         going_on = True
         for descriptor in ready:
             if descriptor == self._commands:
                 going_on = self._read_commands()
+            elif descriptor in listeners:
+                listeners[descriptor]()
             elif self._runs is not None:
                 self._runs.collect(places[descriptor])
         return going_on
@@ -234,7 +290,7 @@ class Server:
                     self._emulator.recognise(call, known)
                 else:
                     own = limits.replace(**call.limits) if call.limits else limits
-                    self._hosts.check_quorum(own.quorum)
+                    self._check_quorum(own.quorum)
                     # The program may have been changed between its call and now.
                     archive = self._options.archives.get(call.slave, call.bundle)
                     self._emulator.create([replace(call, bundle=archive)], limits)
@@ -259,22 +315,28 @@ class Server:
                 self._acks.append(number)
                 break
 
+    def _first_errors(self) -> list[str]:
+        """Return the first errors of each kind that were not told yet."""
+        if self._runs is None or not self._runs.first_errors:
+            return []
+        found, self._runs.first_errors = self._runs.first_errors, []
+        return found
+
     def _tell(self) -> None:
         """Tell the master what is new; called after a commit only."""
         tally = self._emulator.tally
-        running = self._runs.running if self._runs is not None else 0
-        counts = [tally.total, tally.done, tally.failed, running, tally.retries]
+        counts = [tally.total, tally.done, tally.failed, self._running(), tally.retries]
         news: dict[str, Any] = {} if counts == self._told.get("counts") else {"counts": counts}
         self._told = {"counts": counts}
-        if self._runs is not None and self._runs.first_errors:
-            news["errors"], self._runs.first_errors = self._runs.first_errors, []
+        if errors := self._first_errors():
+            news["errors"] = errors
         if self._acks:
             news["ack"], self._acks = self._acks[-1], []
         if news:
-            _say(self._news, news)
+            say(self._news, news)
 
 
-def _say(pipe: int, news: dict[str, Any]) -> None:
+def say(pipe: int, news: dict[str, Any]) -> None:
     try:
         os.write(pipe, json.dumps(news).encode() + b"\n")
     except BrokenPipeError:
@@ -303,13 +365,15 @@ def _to_preload(directory: Path, slaves: tuple[str, ...]) -> list[str]:
     return list(names)
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    arguments: list[str], kind: type[Server] = Server, options_kind: type[Options] = Options
+) -> int:
     """Run the server; news goes to the original standard output, prints to stderr."""
     news = os.dup(1)
     os.dup2(2, 1)
-    options = Options.from_json(arguments[0])
+    options = options_kind.from_json(arguments[0])
     try:
-        server = Server(options, 0, news)
+        server = kind(options, 0, news)
         try:
             server.serve()
         except (PyboincError, OSError):
@@ -320,7 +384,7 @@ def main(arguments: list[str]) -> int:
         refusal = error
     except OSError as error:
         refusal = disk.explain("use", error.filename or options.directory, error)
-    _say(news, {"refused": str(refusal), "kind": type(refusal).__name__})
+    say(news, {"refused": str(refusal), "kind": type(refusal).__name__})
     return 1
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pyboinc.backends import Attempt
 from pyboinc.errors import BackendError, DirectoryDamaged
 from pyboinc.project import (
     AssimilateState,
@@ -27,7 +26,17 @@ from pyboinc.project import (
 
 _WORKUNIT_COLUMNS = [field.name for field in fields(Workunit)]
 _RESULT_COLUMNS = [field.name for field in fields(Result) if field.name != "workunit_name"]
-_DETAIL_COLUMNS = ["sequence", "slave", "bundle", "offset", "size", "crc32", "memory", "disk"]
+_DETAIL_COLUMNS = [
+    "sequence",
+    "slave",
+    "bundle",
+    "offset",
+    "size",
+    "crc32",
+    "memory",
+    "disk",
+    "fpops",
+]
 _TURN_COLUMNS = ["slot", "signal", "elapsed", "stderr", "python", "platform"]
 
 _SCHEMA = f"""
@@ -43,7 +52,9 @@ create table if not exists result (
 ) without rowid;
 """
 
-VERSION = 1
+VERSION = 2
+_BEFORE, _FPOPS = 1, 3.6e12
+"""The version that had no ``fpops``: brought up to date when it is opened to be written."""
 
 
 @dataclass(slots=True)
@@ -51,7 +62,7 @@ class Details:
     """What the emulator knows of a workunit beside BOINC's columns.
 
     Its number in the batch, its slave's program and archive, where its input lies in the
-    spool, and what it may use (bytes).
+    spool, what it may use (bytes), and its estimated work.
     """
 
     sequence: int
@@ -62,6 +73,7 @@ class Details:
     crc32: str
     memory: float
     disk: float
+    fpops: float
 
 
 class Made(NamedTuple):
@@ -95,6 +107,16 @@ class Rows:
     turns: dict[int, Turn]
 
 
+@dataclass(slots=True)
+class Tally:
+    """How many workunits there are, are good, have failed, and the instances made again."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    retries: int = 0
+
+
 def _upsert(table: str, columns: Sequence[str]) -> str:
     marks = ", ".join("?" * len(columns))
     return f"insert or replace into {table} ({', '.join(columns)}) values ({marks})"
@@ -124,6 +146,11 @@ class Store:
             (version,) = self._database.execute("select version from project").fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+        if version == _BEFORE:
+            raise DirectoryDamaged(
+                f"{path} was written by an earlier PyBOINC; go on with the batch once, which "
+                "brings it up to date"
+            )
         if version != VERSION:
             raise DirectoryDamaged(
                 f"{path} was written by another version of PyBOINC ({version}, this one knows "
@@ -135,6 +162,11 @@ class Store:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = full")
         database.executescript(_SCHEMA)
+        if database.execute("select version from project").fetchone() == (_BEFORE,):
+            database.executescript(
+                f"begin immediate; alter table workunit add column fpops default {_FPOPS};"
+                f"update project set version = {VERSION}; commit"
+            )
         if database.execute("select count(*) from project").fetchone() == (0,):
             database.execute("insert into project values (?, 0)", (VERSION,))
 
@@ -149,7 +181,7 @@ class Store:
             "backup, or remove the batch with pyboinc clean"
         )
 
-    def _ask(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+    def ask(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         """Do *query* and return its rows; what goes wrong is explained."""
         try:
             return self._database.execute(query, values).fetchall()
@@ -162,22 +194,31 @@ class Store:
         *known* is the ID that it had in a database that is lost: outcomes have its name.
         """
         query = "select id from batch where token = ?"
-        if not self._ask(query, (token,)):
-            self._ask("insert into batch values (?, ?)", (known, token))
-        return int(self._ask(query, (token,))[0][0])
+        if not self.ask(query, (token,)):
+            self.ask("insert into batch values (?, ?)", (known, token))
+        return int(self.ask(query, (token,))[0][0])
 
     def clock(self) -> float:
         """Return the project's time at the last commit (s), 0 if there was none."""
-        return float(self._ask("select clock from project")[0][0])
+        return float(self.ask("select clock from project")[0][0])
 
     def write(
-        self, rows: Iterable[Rows], turns: Iterable[tuple[Rows, Result]], clock: float
+        self,
+        rows: Iterable[Rows],
+        turns: Iterable[tuple[Rows, Result]],
+        clock: float,
+        others: Iterable[tuple[str, tuple[object, ...]]] = (),
     ) -> None:
-        """Write workunits and single results in one transaction; durable when it returns."""
+        """Write workunits and single results in one transaction; durable when it returns.
+
+        *others* are statements for tables that are not this class's own, with their values.
+        """
         try:
             self._database.execute("begin immediate")
             self._database.executemany(_PUT_WORKUNIT, map(_workunit_values, rows))
             self._database.executemany(_PUT_RESULT, (_result_values(*one) for one in turns))
+            for statement, values in others:
+                self._database.execute(statement, values)
             self._database.execute("update project set clock = ?", (clock,))
             self._database.execute("commit")
         except sqlite3.Error as error:
@@ -185,7 +226,7 @@ class Store:
 
     def existing(self, batch: int, first: int, last: int) -> dict[int, Made]:
         """Return which sequence numbers first <= n < last have a workunit, and for which call."""
-        found = self._ask(
+        found = self.ask(
             "select sequence, slave, size, crc32, offset from workunit where id >= ? and id < ?",
             (workunit_id(batch, first), workunit_id(batch, last)),
         )
@@ -195,12 +236,12 @@ class Store:
         """Return the workunits of these IDs with their results."""
         where = f"({','.join(map(str, ids))})"
         found: dict[int, Rows] = {}
-        for row in self._ask(f"{_GET_WORKUNIT} where id in {where}"):
+        for row in self.ask(f"{_GET_WORKUNIT} where id in {where}"):
             split = len(_WORKUNIT_COLUMNS)
             found[row[0]] = Rows(Workunit(*row[:split]), (), Details(*row[split:]), {})
         results = f"{_GET_RESULT} where workunit in {where} order by workunit, instance"
         split = len(_RESULT_COLUMNS)
-        for row in self._ask(results):
+        for row in self.ask(results):
             owner = found[row[0]]
             owner.results += (Result(row[0], owner.workunit.name, *row[1:split]),)
             owner.turns[row[1]] = Turn(*row[split:])
@@ -208,15 +249,23 @@ class Store:
 
     def unsent(self, batch: int) -> list[tuple[int, int, int, int]]:
         """Return (minus priority, sequence, instance, workunit ID) of every unsent result."""
-        return self._ask(
+        return self.ask(
             "select -w.priority, w.sequence, r.instance, w.id from result r join workunit w "
             "on w.id = r.workunit where r.server_state = ? and w.batch = ?",
             (int(ServerState.UNSENT), batch),
         )
 
+    def at_hosts(self, batch: int) -> list[tuple[str, int, int, float]]:
+        """Return (host, workunit ID, instance, deadline) of every result in progress."""
+        return self.ask(
+            "select r.host, w.id, r.instance, r.report_deadline from result r join workunit w "
+            "on w.id = r.workunit where w.batch = ? and r.server_state = ?",
+            (batch, int(ServerState.IN_PROGRESS)),
+        )
+
     def in_progress(self, batch: int) -> list[int]:
         """Return the IDs of workunits that a stopped server left with an instance running."""
-        found = self._ask(
+        found = self.ask(
             "select distinct w.id from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and r.server_state = ? order by w.id",
             (batch, int(ServerState.IN_PROGRESS)),
@@ -225,7 +274,7 @@ class Store:
 
     def unfinished(self, batch: int) -> list[int]:
         """Return the IDs of workunits with neither a canonical result nor an error mask."""
-        found = self._ask(
+        found = self.ask(
             "select id from workunit where batch = ? and canonical_instance is null "
             "and error_mask = 0 order by id",
             (batch,),
@@ -234,7 +283,7 @@ class Store:
 
     def decided(self, batch: int) -> list[tuple[int, bool]]:
         """Return the number in the batch of each assimilated workunit, and whether it is good."""
-        found = self._ask(
+        found = self.ask(
             "select sequence, canonical_instance is not null from workunit "
             "where batch = ? and assimilate_state = ? order by sequence",
             (batch, int(AssimilateState.DONE)),
@@ -243,13 +292,13 @@ class Store:
 
     def totals(self, batch: int) -> tuple[int, int, int, int]:
         """Return how many workunits there are, are good, have failed, and the retries."""
-        total, done, failed = self._ask(
+        total, done, failed = self.ask(
             "select count(*), count(canonical_instance), "
             "coalesce(sum(canonical_instance is null and error_mask != 0), 0) "
             "from workunit where batch = ?",
             (batch,),
         )[0]
-        (retries,) = self._ask(
+        (retries,) = self.ask(
             "select count(*) from result r join workunit w on w.id = r.workunit "
             "where w.batch = ? and r.instance >= w.min_quorum",
             (batch,),
@@ -258,7 +307,7 @@ class Store:
 
     def running(self, batch: int) -> int:
         """Return how many workunits have an instance in progress."""
-        (running,) = self._ask(
+        (running,) = self.ask(
             "select count(distinct w.id) from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and r.server_state = ? and w.canonical_instance is null",
             (batch, int(ServerState.IN_PROGRESS)),
@@ -267,7 +316,7 @@ class Store:
 
     def retried(self, batch: int) -> list[int]:
         """Return the IDs of workunits that are not given up and had an instance fail."""
-        found = self._ask(
+        found = self.ask(
             "select distinct w.id from workunit w join result r on r.workunit = w.id "
             "where w.batch = ? and w.error_mask = 0 "
             "and (r.outcome not in (?, ?, ?) or r.validate_state = ?) order by w.id",
@@ -283,7 +332,7 @@ class Store:
 
     def set_bundle(self, batch: int, slave: str, bundle: str) -> None:
         """Let the workunits of *slave* run another archive from now on."""
-        self._ask(
+        self.ask(
             "update workunit set bundle = ? where batch = ? and slave = ? and bundle != ?",
             (bundle, batch, slave, bundle),
         )
@@ -340,6 +389,7 @@ def _workunit_values(rows: Rows) -> tuple[object, ...]:
         more.crc32,
         more.memory,
         more.disk,
+        more.fpops,
     )
 
 
@@ -370,39 +420,3 @@ def _result_values(rows: Rows, one: Result) -> tuple[object, ...]:
 
 
 _NO_ERROR = (Outcome.INIT, Outcome.SUCCESS, Outcome.DIDNT_NEED)
-
-_OUTCOMES = {
-    Outcome.INIT: "in progress",
-    Outcome.SUCCESS: "success",
-    Outcome.COULDNT_SEND: "could not be sent",
-    Outcome.CLIENT_ERROR: "client error",
-    Outcome.NO_REPLY: "no reply",
-    Outcome.DIDNT_NEED: "not needed",
-    Outcome.VALIDATE_ERROR: "validate error",
-    Outcome.CLIENT_DETACHED: "client detached",
-}
-
-
-def attempts(rows: Rows) -> tuple[Attempt, ...]:
-    """Return the instances of a workunit that were sent, for people."""
-    sent = [one for one in rows.results if one.host]
-    return tuple(_attempt(one, rows.turns.get(one.instance) or Turn()) for one in sent)
-
-
-def _attempt(one: Result, turn: Turn) -> Attempt:
-    outcome = _OUTCOMES[Outcome(one.outcome)]
-    if one.outcome == Outcome.SUCCESS and one.validate_state == ValidateState.INVALID:
-        outcome = "outvoted"
-    return Attempt(
-        instance=one.instance,
-        host=one.host or "",
-        outcome=outcome,
-        exit_status=one.exit_status,
-        signal=bool(turn.signal),
-        stderr=turn.stderr,
-        python=turn.python,
-        platform=turn.platform,
-        elapsed=turn.elapsed,
-        sent=one.sent_time or 0.0,
-        received=one.received_time or 0.0,
-    )

@@ -14,7 +14,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterable
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 
 from pyboinc import disk
@@ -52,6 +52,11 @@ class Uploads:
             os.chmod(path, 0o644)
         self._unsynced.add(path)
 
+    def take_file(self, path: str, result: str) -> None:
+        """Move the plain file *path*, which a client has uploaded, here."""
+        os.rename(path, f"{self._path}/{result}")
+        self._unsynced.add(f"{self._path}/{result}")
+
     def put(self, name: str, data: bytes) -> None:
         """Write a file here; durable after :meth:`sync`, in new/ after :meth:`deliver`."""
         path = f"{self._path}/{name}"
@@ -74,6 +79,10 @@ class Uploads:
             except (FileNotFoundError, RejectedResult):
                 continue
         return None
+
+    def holds(self, name: str, digest: str, limit: int) -> bool:
+        """Whether a file *name* lies here whose MD5 is *digest*, of at most *limit* bytes."""
+        return has_md5(f"{self._path}/{name}", digest, limit)
 
     def sync(self) -> None:
         """Make every file that came since the last time durable, before any row tells of it.
@@ -124,6 +133,15 @@ class Uploads:
 def digest(data: bytes) -> bytes:
     """Return what stands for an output in the rows: its SHA-256."""
     return sha256(data).digest()
+
+
+def has_md5(path: str, digest: str, limit: int) -> bool:
+    """Whether *path* is a plain file of at most *limit* bytes, and *digest* is its MD5."""
+    try:
+        data = disk.read_bounded(path, limit)
+    except (FileNotFoundError, RejectedResult):
+        return False
+    return md5(data, usedforsecurity=False).hexdigest() == digest
 
 
 def _move_plain_file(source: str, target: str) -> int:

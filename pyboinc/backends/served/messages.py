@@ -221,7 +221,7 @@ def _names_in(text: str) -> Iterator[str]:
 
 def _result(text: str, said: list[str]) -> ReportedResult:
     fields: dict[str, str] = {}
-    files = []
+    files: list[UploadedFile] = []
     for name, content in elements(text, _RESULT):
         if name == "file_info" and len(files) < 100:
             files.append(_file(content))

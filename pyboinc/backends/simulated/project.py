@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Protocol
 
 from pyboinc import bundle, codec, disk
 from pyboinc.backends import failure_to_bytes
-from pyboinc.backends.local.emulator import failure_of
+from pyboinc.backends.local.attempts import attempts, failure_of
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, check_quorum
 from pyboinc.backends.local.judge import Judge
-from pyboinc.backends.local.store import Details, Rows, Turn, attempts
+from pyboinc.backends.local.store import Details, Rows, Turn
 from pyboinc.backends.simulated.fates import Fate, Fates, Job
 from pyboinc.backends.simulated.link import Link
 from pyboinc.backends.simulated.slaves import Slaves, Work
@@ -364,7 +364,9 @@ class Project:
         what = call.sequence, call.slave, call.bundle, call.offset, call.size, call.crc32
         turns = {one.instance: _turn(job, one) for one in results}
         named = tuple(_with_host_name(one) for one in results)
-        return Rows(workunit, named, Details(*what, limits.memory, limits.disk), turns)
+        return Rows(
+            workunit, named, Details(*what, limits.memory, limits.disk, limits.fpops), turns
+        )
 
     def _describe(self, job: Job) -> list[dict[str, Any]]:
         return [asdict(one) for one in attempts(self.rows(job))]

@@ -1,0 +1,53 @@
+"""The program that clients start: the slave half of this package, as one file.
+
+As in production it checks who has signed a slave's code before it runs any of it
+(:mod:`pyboinc.slave_volunteer`).  For clients on this computer it is run by this very Python,
+which has the packages that the slaves need.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyboinc
+from pyboinc import bundle, signing
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+_TRAVELS = ("__init__.py", "boinc_api.py", "errors.py", "slave*.py", "codec/*.py")
+_MAIN = "from pyboinc.slave_volunteer import main\n\nmain({key!r})\n"
+
+
+def build(public_key: str, python: str) -> bytes:
+    """Return a program that runs what the holder of *public_key* has signed.
+
+    It is a script of the shell, which starts *python* with the zip file that follows.
+    """
+    package = Path(pyboinc.__file__).parent
+    paths = [path for pattern in _TRAVELS for path in sorted(package.glob(pattern))]
+    files = {f"pyboinc/{path.relative_to(package).as_posix()}": path.read_bytes() for path in paths}
+    files["__main__.py"] = _MAIN.format(key=public_key).encode()
+    start = f'#!/bin/sh\nexec {python} -I "$0" "$@"\n'
+    return start.encode() + bundle.stored_zip(files)
+
+
+def python_here() -> str:
+    """Return this Python for the shell."""
+    return shlex.quote(sys.executable)
+
+
+PYTHON_ELSEWHERE = "/usr/bin/env python3"
+
+
+def signing_key(path: Path) -> RSAPrivateKey:
+    """Return the key that signs slaves' archives; made the first time, whole or not at all."""
+    if not path.exists():
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        signing.save(signing.generate(), temporary)
+        os.rename(temporary, path)
+    return signing.load(path)
