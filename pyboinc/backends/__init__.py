@@ -260,6 +260,10 @@ class Backend(Protocol):
 
 
 def _local(directory: JobDirectory, settings: Settings) -> Backend:
+    if settings.boinc_clients or settings.serve is not None:
+        from pyboinc.backends.served import ServedBackend
+
+        return ServedBackend(directory, settings)
     from pyboinc.backends.local import LocalBackend
 
     return LocalBackend(directory, settings)

@@ -72,6 +72,8 @@ class Settings:
     latency: Latency
     workers: int
     hosts: int
+    boinc_clients: int
+    serve: str | None
     isolation: str
     quorum: int
     max_errors: int

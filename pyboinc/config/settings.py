@@ -151,10 +151,25 @@ SETTINGS: tuple[Setting, ...] = (
         cores,
         "how many slaves run at once on this computer",
         "N",
-        default_text="the number of cores",
+        default_text="the number of cores; none where real clients work",
     ),
     Setting(
         "hosts", values.whole(1, 1_000_000), 20, "how many emulated volunteers' computers", "N"
+    ),
+    Setting(
+        "boinc_clients",
+        values.whole(0, 64),
+        0,
+        "how many real BOINC clients are started to do the work",
+        "N",
+    ),
+    Setting(
+        "serve",
+        values.address,
+        None,
+        "the address where real BOINC clients find the emulated project",
+        "HOST:PORT",
+        default_text="none; 127.0.0.1:0 with boinc_clients",
     ),
     Setting(
         "isolation",

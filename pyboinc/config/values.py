@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,21 @@ def _path(value: object, what: str) -> Path:
     if not isinstance(value, str | Path) or "\0" in str(value):
         raise ValueError(f"is not a path; give the path of a {what}")
     return Path(value).expanduser()
+
+
+def address(value: object) -> str:
+    """Where a server listens: a port, or a numeric address and a port, 127.0.0.1:8080."""
+    text = str(value).strip()
+    host, colon, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 2**16) or (colon and not host):
+        raise ValueError("is no address; give for example 127.0.0.1:8080, or port 0 for any")
+    try:
+        ip_address(host.strip("[]") if host else "127.0.0.1")
+    except ValueError:
+        raise ValueError(
+            "is no numeric address; give for example 127.0.0.1:8080, or 0.0.0.0:8080 for all"
+        ) from None
+    return f"{host or '127.0.0.1'}:{int(port)}"
 
 
 def file_names(value: object) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyboinc import errors, locks
 from pyboinc.backends import Attempt, Counts
@@ -26,6 +26,9 @@ from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
 from pyboinc.faults import format_faults
 from pyboinc.jobdir import JobDirectory
+
+if TYPE_CHECKING:
+    from pyboinc.backends.local.server import Options
 
 _RESTARTS = 5
 """How often a server that died is started again in one run of the master."""
@@ -38,6 +41,9 @@ class LocalBackend:
     """The emulated project of one job directory."""
 
     judged = True
+
+    _program = "pyboinc.backends.local.server"
+    """The module that is the project's process."""
 
     def __init__(self, directory: JobDirectory, settings: Settings) -> None:
         self._directory = directory
@@ -232,29 +238,36 @@ class LocalBackend:
             self._unanswered.append(command)
             self._tell(command)
 
-    def _start_server(self) -> None:
+    def _options(self) -> Options:
+        """Return what the server is started with."""
         from pyboinc.backends.local.server import Options
 
+        return Options(**self._usual_options())
+
+    def _usual_options(self) -> dict[str, Any]:
         record, settings = self._directory.record, self._settings
         assert record is not None
-        options = Options(
-            directory=str(self._directory.path),
-            batch=self._number(),
-            seed=record.seed,
-            failure_rate=settings.failure_rate,
-            faults=format_faults(settings.fault),
-            latency=str(settings.latency),
-            hosts=settings.hosts,
-            workers=settings.workers,
-            isolation=self._isolation,
-            max_output=settings.max_output,
-            slaves=tuple(record.slaves),
-            modules=tuple(record.modules),
-            archives=dict(self._archives),
-        )
+        return {
+            "directory": str(self._directory.path),
+            "batch": self._number(),
+            "seed": record.seed,
+            "failure_rate": settings.failure_rate,
+            "faults": format_faults(settings.fault),
+            "latency": str(settings.latency),
+            "hosts": settings.hosts,
+            "workers": settings.workers,
+            "isolation": self._isolation,
+            "max_output": settings.max_output,
+            "slaves": tuple(record.slaves),
+            "modules": tuple(record.modules),
+            "archives": dict(self._archives),
+        }
+
+    def _start_server(self) -> None:
+        options = self._options()
         self._unanswered, self._acked, self._text = [], 0, b""
         # -P: nothing in the user's current directory stands in for a module of Python's.
-        command = [sys.executable, "-P", "-m", "pyboinc.backends.local.server", options.as_json()]
+        command = [sys.executable, "-P", "-m", self._program, options.as_json()]
         pipe = subprocess.PIPE
         try:
             self._server = subprocess.Popen(

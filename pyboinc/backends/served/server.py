@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pyboinc.backends.local.hosts import is_emulated
@@ -21,24 +20,13 @@ from pyboinc.backends.local.server import Options, Server, main, say
 from pyboinc.backends.local.store import Rows
 from pyboinc.backends.served.addresses import choose
 from pyboinc.backends.served.gate import Gate
+from pyboinc.backends.served.options import ServedOptions
 from pyboinc.backends.served.project import Project
 from pyboinc.backends.served.registry import PREFIX
 from pyboinc.backends.served.scheduler import Policy
 from pyboinc.backends.served.web import Web
 from pyboinc.errors import ConfigurationError
 from pyboinc.project import Result, ServerState
-
-
-@dataclass(frozen=True, slots=True)
-class ServedOptions(Options):
-    """What a served project is started with, beside the rest: where, and for whom.
-
-    *clients* is how many clients PyBOINC starts itself.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    clients: int = 0
 
 
 class ServedServer(Server):

@@ -1,0 +1,19 @@
+"""What the process of a served project is started with, as JSON on its command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyboinc.backends.local.server import Options
+
+
+@dataclass(frozen=True, slots=True)
+class ServedOptions(Options):
+    """What a served project is started with, beside the rest: where, and for whom.
+
+    *clients* is how many clients PyBOINC starts itself.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    clients: int = 0
