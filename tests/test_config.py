@@ -42,6 +42,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "latency": st.builds(lambda s: Latency("exponential", (s,)), st.floats(0, 100)),
     "workers": st.integers(1, 1000),
     "hosts": st.integers(1, 10**6),
+    "boinc_clients": st.integers(1, 64),
+    "serve": st.sampled_from(["127.0.0.1:0", "0.0.0.0:8080", "[::1]:80"]),
     "isolation": st.sampled_from(["fork", "spawn"]),
     "quorum": st.integers(2, 1000),
     "max_errors": st.integers(1, 10**6),

@@ -27,6 +27,7 @@ PARTS = {
     "trial": ["trial"],
     "live": ["live", "pace"],
     "local": ["backends.local", "backends.local.*"],
+    "served": ["backends.served", "backends.served.*"],
     "simulated": ["backends.simulated", "backends.simulated.*"],
     "boinc": ["backends.boinc", "backends.boinc.*"],
     "backends": ["backends"],
@@ -71,6 +72,8 @@ BELOW = {
     "local": "backends project validation jobdir bundle config faults slave codec errors names",
     "simulated": "local backends project validation jobdir bundle config faults slave codec errors"
     " names",
+    "served": "local backends project jobdir validation bundle signing config faults slave"
+    " codec errors names",
     "boinc": "backends jobdir signing slave config errors names",
     "backends": "jobdir bundle codec config errors names",
     "project": "errors",
@@ -98,6 +101,7 @@ THIRD_PARTY = {
     "live": {"rich"},
     "codec": {"numpy"},
     "local": {"numpy"},
+    "served": {"aiohttp", "cryptography"},
     "boinc": {"pymysql"},
     "signing": {"cryptography"},
     "simulator": {"numpy", "simpy"},
@@ -106,7 +110,7 @@ THIRD_PARTY = {
 }
 """Which part may import what from a package index."""
 
-AT_START = {"cli", "live", "simulator", "campaign", "plugin"}
+AT_START = {"cli", "live", "served", "simulator", "campaign", "plugin"}
 """The parts that may do so at their start; the others only when it is used."""
 
 OURS = ("pyboinc", "simulator")

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyboinc.backends.served.keys import Key, certified, from_text, generate, kept, to_text
+from pyboinc.backends.served.keys import (
+    Certificates,
+    Key,
+    from_text,
+    generate,
+    kept,
+    kept_certificates,
+    to_text,
+)
 from pyboinc.errors import DirectoryDamaged
 
 KEY = generate()
@@ -41,7 +49,20 @@ def test_a_signature_is_of_these_bytes_alone(data: bytes, other: bytes) -> None:
 @pytest.mark.parametrize("text", ["", ".", "zz", "00" * 128, "ff" * 128, "0" * 5000, "\0"])
 def test_what_is_no_signature_is_none(text: str) -> None:
     """Strangers: no text that a client may send breaks the check, or passes it."""
-    assert not KEY.has_signed(certified("a", 1), text)
+    assert not KEY.has_signed(b"a", text)
+    assert not Certificates(b"secret").is_one("a", 1, text)
+
+
+def test_a_certificate_is_for_one_name_and_size(tmp_path: Path) -> None:
+    """Strangers: who has a certificate may upload that file, no other and no larger one."""
+    made = kept_certificates(tmp_path / "keys/upload")
+    text = made.of("1_0_0_r0", 100)
+
+    assert made.is_one("1_0_0_r0", 100, text.strip())
+    assert not made.is_one("1_0_1_r0", 100, text) and not made.is_one("1_0_0_r0", 101, text)
+    again = kept_certificates(tmp_path / "keys/upload")
+    assert again.is_one("1_0_0_r0", 100, text)
+    assert not Certificates(b"another").is_one("1_0_0_r0", 100, text)
 
 
 def test_another_key_signs_otherwise() -> None:
@@ -51,7 +72,7 @@ def test_another_key_signs_otherwise() -> None:
 
 def test_a_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     """Durability: the key is the same in every run, and nobody else may read it."""
-    path = tmp_path / "keys/upload"
+    path = tmp_path / "keys/code_sign"
     first = kept(path)
 
     assert kept(path) == first

@@ -32,6 +32,7 @@ _EXAMPLES = {
     "seed": "7",
     "fault": '"crash=0.05,late=0.02"',
     "include": '["table.csv", "data/*.txt"]',
+    "serve": '"127.0.0.1:8080"',
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pyboinc import disk
 from pyboinc.backends.local.store import Rows
-from pyboinc.backends.served.keys import Key, certified
+from pyboinc.backends.served.keys import Certificates, Key
 from pyboinc.backends.served.replies import AppVersion, Assignment, FileInfo
 from pyboinc.disk import AppendLog
 from pyboinc.project import Result
@@ -50,12 +50,12 @@ class Catalogue:
         directory: Path,
         spool: AppendLog,
         code_sign: Key,
-        upload: Key,
+        certificates: Certificates,
         max_output: int,
     ) -> None:
         self.base = base
         self.code_sign = code_sign
-        self.upload = upload
+        self.certificates = certificates
         self.max_output = max_output
         self._directory = directory
         self._spool = spool
@@ -140,7 +140,7 @@ class Catalogue:
             name,
             f"{self.base}file_upload_handler",
             max_nbytes=self.max_output,
-            signature=self.upload.sign(certified(name, self.max_output)),
+            signature=self.certificates.of(name, self.max_output),
         )
 
     def input(self, rows: Rows) -> bytes:

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from pyboinc import disk, signing
+from pyboinc import disk
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Rows, workunit_id
 from pyboinc.backends.served import keys, runtime
@@ -69,10 +69,10 @@ class Project:
             local / "apps",
             spool,
             keys.kept(local / "keys" / "code_sign"),
-            keys.kept(local / "keys" / "upload"),
+            keys.kept_certificates(local / "keys" / "upload"),
             max_output,
         )
-        self._signing_key = runtime.signing_key(local / "keys" / "archive.pem")
+        self._archive_keys = runtime.ArchiveKeys(local / "keys")
         self._add_program()
         self.scheduler = Scheduler(
             emulator,
@@ -86,7 +86,7 @@ class Project:
 
     def _add_program(self) -> None:
         python = runtime.python_here() if self.is_private else runtime.PYTHON_ELSEWHERE
-        data = runtime.build(signing.public_key(self._signing_key), python)
+        data = runtime.build(self._archive_keys.public, python)
         digest, known = sha256(data).hexdigest(), self.registry.value("program", "")
         version = int(self.registry.value("version", str(FIRST_VERSION)))
         if digest != known:
@@ -98,7 +98,7 @@ class Project:
     def _seal(self, rows: Rows) -> bytes:
         path = self._bundles / f"{rows.details.bundle}.zip"
         check_archive(path, rows.details.bundle)
-        return signing.sign_archive(path.read_bytes(), rows.details.slave, self._signing_key)
+        return self._archive_keys.seal(path.read_bytes(), rows.details.slave)
 
     def tidy(self) -> None:
         """Remove uploads that nobody will report: of results that are over."""

@@ -15,7 +15,7 @@ from enum import Enum
 
 from pyboinc.backends.served.catalogue import OUTPUT_NAME
 from pyboinc.backends.served.incoming import Incoming
-from pyboinc.backends.served.keys import Key, certified
+from pyboinc.backends.served.keys import Certificates
 from pyboinc.backends.served.messages import first_of, line, whole
 
 HEADER = 16_384
@@ -81,10 +81,13 @@ class Receiver:
     """Takes uploads into *incoming*; *wanted* asks the project about a result's name."""
 
     def __init__(
-        self, incoming: Incoming, key: Key, wanted: Callable[[str], Awaitable[Wanted]]
+        self,
+        incoming: Incoming,
+        certificates: Certificates,
+        wanted: Callable[[str], Awaitable[Wanted]],
     ) -> None:
         self._incoming = incoming
-        self._key = key
+        self._certificates = certificates
         self._wanted = wanted
         self._writing: set[str] = set()
 
@@ -130,7 +133,7 @@ class Receiver:
         """Return why *upload* is not even looked at; nothing if it is."""
         if OUTPUT_NAME.fullmatch(upload.name) is None:
             return "no name of an output"
-        if not self._key.has_signed(certified(upload.name, upload.most), upload.signature):
+        if not self._certificates.is_one(upload.name, upload.most, upload.signature):
             return "invalid signature"
         if not 0 <= upload.offset <= upload.size:
             return "no such offset"

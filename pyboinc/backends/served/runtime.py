@@ -11,13 +11,9 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyboinc
-from pyboinc import bundle, signing
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from pyboinc import bundle, disk, signing
 
 _TRAVELS = ("__init__.py", "boinc_api.py", "errors.py", "slave*.py", "codec/*.py")
 _MAIN = "from pyboinc.slave_volunteer import main\n\nmain({key!r})\n"
@@ -44,10 +40,23 @@ def python_here() -> str:
 PYTHON_ELSEWHERE = "/usr/bin/env python3"
 
 
-def signing_key(path: Path) -> RSAPrivateKey:
-    """Return the key that signs slaves' archives; made the first time, whole or not at all."""
-    if not path.exists():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        signing.save(signing.generate(), temporary)
-        os.rename(temporary, path)
-    return signing.load(path)
+class ArchiveKeys:
+    """The key that signs slaves' archives, kept in *directory* with its public half.
+
+    The private one is read when something is to be signed: to check it takes a while.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._private = directory / "archive.pem"
+        public = directory / "archive.public"
+        if not public.exists():
+            temporary = directory / f".archive.pem.{os.getpid()}.tmp"
+            key = signing.generate()
+            signing.save(key, temporary)
+            os.rename(temporary, self._private)
+            disk.publish(public, signing.public_key(key).encode())
+        self.public = public.read_text("ascii", "replace")
+
+    def seal(self, zipped: bytes, slave: str) -> bytes:
+        """Return the signed archive of a slave's zip file."""
+        return signing.sign_archive(zipped, slave, signing.load(self._private))

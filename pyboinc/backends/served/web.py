@@ -46,7 +46,7 @@ class Web:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._receiver = Receiver(
-            project.incoming, project.catalogue.upload, lambda name: self._wanted(name)
+            project.incoming, project.catalogue.certificates, lambda name: self._wanted(name)
         )
         self._runner: web.AppRunner | None = None
         self._since: dict[RequestHandler, float] = {}
