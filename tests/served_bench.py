@@ -34,8 +34,8 @@ from pyboinc.records import SpooledCall, checksum
 MAX_OUTPUT = 100_000
 INPUT = b"an input"
 
-KEYS: dict[str, bytes] = {}
-"""The keys of the first project of a test run, which takes a second to make them."""
+MADE: dict[str, bytes] = {}
+"""The keys of the first project of a test run, and what they signed: it takes a while."""
 
 
 class ServedBench:
@@ -51,13 +51,11 @@ class ServedBench:
         self.bundle = sha256(archive).hexdigest()
         (path / f".pyboinc/bundles/{self.bundle}.zip").write_bytes(archive)
         (path / ".pyboinc/spool").write_bytes(INPUT)
-        keys = path / ".pyboinc/local/keys"
-        if not keys.exists():
-            keys.mkdir(0o700)
-            for name, data in KEYS.items():
-                (keys / name).write_bytes(data)
+        local = path / ".pyboinc/local"
+        for name, data in MADE.items():
+            (local / name).parent.mkdir(exist_ok=True)
+            (local / name).write_bytes(data)
         self.open()
-        KEYS.update((one.name, one.read_bytes()) for one in keys.iterdir())
 
     def open(self) -> None:
         """Open the project, as a server that starts does."""
@@ -131,8 +129,15 @@ class ServedBench:
             (ServerState(one.server_state).name, Outcome(one.outcome).name) for one in rows.results
         ]
 
+    def keep(self) -> None:
+        """Let the next benches have the keys of this one."""
+        local = self.path / ".pyboinc/local"
+        for path in (*local.glob("keys/*"), *local.glob("apps/sealed_*")):
+            MADE[str(path.relative_to(local))] = path.read_bytes()
+
     def check(self) -> None:
         """What must always hold, whatever clients do: asserted on the rows in the database."""
+        self.keep()
         rows = list(self._rows())
         assert len(rows) == self.emulator.tally.total
         assert Counter(one.workunit.succeeded for one in rows)[True] == self.emulator.tally.done

@@ -477,7 +477,7 @@ def test_noise_at_both_handlers(bench: ServedBench, seed: int) -> None:
         "</max_nbytes>\n</file_info>\n<nbytes>4</nbytes>\n<offset>0</offset>\n<data>\nabcd"
     ).encode()
     valid = {"cgi": client.request(), "file_upload_handler": upload}
-    for _ in range(int(os.environ.get("PYBOINC_TEST_FUZZ", "300"))):
+    for _ in range(int(os.environ.get("PYBOINC_TEST_FUZZ", "200"))):
         address = place.choice(list(valid))
         body = bytearray(valid[address])
         for _ in range(place.randrange(1, 6)):

@@ -63,10 +63,11 @@ class Project:
         self.pages: list[Pages] = []
         self._bundles = state / "bundles"
         local = state / "local"
+        self._apps = local / "apps"
         self.incoming = Incoming(local / "incoming", max_output)
         self.catalogue = Catalogue(
             self.url,
-            local / "apps",
+            self._apps,
             spool,
             keys.kept(local / "keys" / "code_sign"),
             keys.kept_certificates(local / "keys" / "upload"),
@@ -98,7 +99,7 @@ class Project:
     def _seal(self, rows: Rows) -> bytes:
         path = self._bundles / f"{rows.details.bundle}.zip"
         check_archive(path, rows.details.bundle)
-        return self._archive_keys.seal(path.read_bytes(), rows.details.slave)
+        return self._archive_keys.seal(path.read_bytes(), rows.details.slave, self._apps)
 
     def tidy(self) -> None:
         """Remove uploads that nobody will report: of results that are over."""

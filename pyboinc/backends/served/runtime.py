@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pyboinc
@@ -57,6 +58,11 @@ class ArchiveKeys:
             disk.publish(public, signing.public_key(key).encode())
         self.public = public.read_text("ascii", "replace")
 
-    def seal(self, zipped: bytes, slave: str) -> bytes:
-        """Return the signed archive of a slave's zip file."""
-        return signing.sign_archive(zipped, slave, signing.load(self._private))
+    def seal(self, zipped: bytes, slave: str, kept: Path) -> bytes:
+        """Return the signed archive of a slave's zip file; it is kept in the directory *kept*."""
+        what = sha256(zipped + f"\n{slave}\n{self.public}".encode()).hexdigest()
+        path = kept / f"sealed_{what[:32]}"
+        if not path.exists():
+            disk.make_directory(kept)
+            disk.publish(path, signing.sign_archive(zipped, slave, signing.load(self._private)))
+        return path.read_bytes()
