@@ -278,7 +278,11 @@ class _Subprocess:
 
     @staticmethod
     def Popen(command: Sequence[str], env: Mapping[str, str], **how: Any) -> Any:
-        """Start the server: by a fork, unless the program has threads, which no fork has."""
-        if len(os.listdir("/proc/self/task")) > 1:
+        """Start the server: by a fork, unless the program has threads, which no fork has.
+
+        One that serves is started as for a user: what it needs beside is not in memory yet.
+        """
+        served = "pyboinc.backends.served.server" in command
+        if served or len(os.listdir("/proc/self/task")) > 1:
             return subprocess.Popen(command, env=env, **how)
         return ForkedServer(command, env, **how)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 OWN = (
     r"lock|run\.json|spool|journal|previous(/.*)?|quarantine(/.*)?",
     r"bundles(/[0-9a-f]{64}\.(zip|signed)|/[0-9a-f]{64}(/.*)?)?",
+    r"local/(address|incoming|keys(/code_sign|/upload|/archive\.(pem|public))?)",
+    r"local/apps(/pyb_slave_[0-9a-f]{32}\.zip|/pyboinc_[0-9a-f]{32}|/sealed_[0-9a-f]{32})?",
+    r"local/clients(/.*)?",
     r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/(slots|scratch)(/.*)?)?",
 )
 """What may lie in ``.pyboinc`` when a run has ended well."""

@@ -30,6 +30,7 @@ from pyboinc.config.limits import Limits
 from pyboinc.disk import AppendLog
 from pyboinc.project import Outcome, ServerState
 from pyboinc.records import SpooledCall, checksum
+from pyboinc.validation import Own, Rules
 
 MAX_OUTPUT = 100_000
 INPUT = b"an input"
@@ -62,7 +63,8 @@ class ServedBench:
         state = self.path / ".pyboinc"
         uploads = Uploads(state / "local/upload", self.path / "new", self.path / "old")
         store = Store(state / "local/project.sqlite")
-        self.emulator = Emulator(1, store, uploads, Classes(self.path), MAX_OUTPUT)
+        rules = Rules(Classes(self.path), MAX_OUTPUT, Own())
+        self.emulator = Emulator(1, store, uploads, rules, MAX_OUTPUT)
         self.emulator.recover()
         spool = AppendLog(state / "spool")
         address = Address("127.0.0.1", "127.0.0.1", 8080)

@@ -32,7 +32,10 @@ CRASH = json.loads(os.environ.get("PYBOINC_TEST_CRASH", "null"))
 def who() -> str | None:
     """Return which of the processes of a batch this is, if it is one that has steps."""
     arguments = " ".join(sys.orig_argv)
-    if "pyboinc.backends.local.server" in arguments:
+    if (
+        "pyboinc.backends.local.server" in arguments
+        or "pyboinc.backends.served.server" in arguments
+    ):
         return "server"
     return "master" if "app_master.py" in arguments else None
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pyboinc import disk
 from pyboinc.backends.local.hosts import is_emulated
 from pyboinc.backends.local.server import Options, Server, main, say
 from pyboinc.backends.local.store import Rows
@@ -44,6 +45,8 @@ class ServedServer(Server):
 
     def _begin(self) -> None:
         options, state = self._served, Path(self._directory, ".pyboinc")
+        for directory in ("", "apps", "keys"):
+            disk.remove_temporaries(state / "local" / directory)  # of servers that were killed
         address, sock = choose(state / "local" / "address", options.host, options.port)
         policy = Policy(clients=options.clients)
         self._project = Project(
