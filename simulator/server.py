@@ -67,6 +67,8 @@ class Server:
         self._daily = policies.daily_result_quota
         self._limited = bool(policies.daily_result_quota or policies.min_sendwork_interval)
         self._picks = self._adaptive or self._limited
+        self.sends_from = 0.0
+        """When it sends work again, after an outage."""
         self.free = not (policies.request_cost or policies.dispatch_cost)
         """Whether requests cost the scheduler no time."""
 
@@ -226,6 +228,8 @@ class Server:
         """
         now, feeder = self._clock.now, self.feeder
         room = self._room(host, now, jobs) if self._limited or jobs > 1 else 1
+        if now < self.sends_from:
+            room = 0
         if room > 0 and not feeder.sleeps_from < now < feeder.sleeps_until:
             feeder.feed(now)
         slots, speed, number = feeder.slots, host.flops, host.number
@@ -264,7 +268,7 @@ class Server:
         """Give *host*, which has no work, one job: as :meth:`request`, told without the rest."""
         feeder, now = self.feeder, self._clock.now
         slots = feeder.slots
-        if self._picks:
+        if self._picks or now < self.sends_from:
             tasks = self.request(host, 1.0, 1, 0.0, 1.0)
             return tasks[0] if tasks else None
         if not feeder.sleeps_from < now < feeder.sleeps_until:

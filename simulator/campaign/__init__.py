@@ -90,14 +90,14 @@ class Run:
 
 
 class Population(Protocol):
-    """Those who do the jobs: how many there are, and the world that they live in, for a seed."""
+    """Those who do the jobs: how many there are, and the world that they live in."""
 
     @property
     def number(self) -> int:
         """How many hosts there are."""
 
-    def world(self, seed: int, fates: Fates) -> World:
-        """Return the world that a seed makes of them."""
+    def world(self, faults: FaultPlan, fates: Fates) -> World:
+        """Return the world that the seed of *faults* makes of them, in which these strike."""
 
 
 class Nobody:
@@ -106,7 +106,7 @@ class Nobody:
     number = 1_000
     """No quorum is larger."""
 
-    def world(self, seed: int, fates: Fates) -> World:
+    def world(self, faults: FaultPlan, fates: Fates) -> World:
         """Return a world in which every instance is sent at once."""
         return Calm(fates)
 
@@ -165,7 +165,7 @@ class Campaign:
         project = Project(
             self._slaves,
             faults,
-            lambda fates: volunteers.world(faults.seed, fates),
+            lambda fates: volunteers.world(faults, fates),
             volunteers.number,
             self._max_output,
             _Pauses(faults.seed),

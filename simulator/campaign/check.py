@@ -20,14 +20,14 @@ from pyboinc.config import Settings
 from pyboinc.config.limits import READERS
 from pyboinc.config.values import text_of
 from pyboinc.errors import ConfigurationError, PyboincError
-from pyboinc.faults import ENDING, FaultPlan, Kind
+from pyboinc.faults import ACCOMPANYING, ENDING, FaultPlan, Kind
 from pyboinc.program import source_of
 from pyboinc.report import printable
 from simulator.campaign import Campaign, Population, Run, crashes
 from simulator.campaign.processes import each
 from simulator.campaign.verdict import differences, tail
 
-SUPPORTED = (*ENDING, Kind.DUPLICATE, Kind.MASTER_KILLED)
+SUPPORTED = (*ENDING, *ACCOMPANYING, Kind.SERVER_OUTAGE, Kind.MASTER_KILLED)
 """The faults that virtual time can bring about."""
 
 FOR_PROGRAM = (*READERS, "max_output", "include")
@@ -104,7 +104,14 @@ class Options:
 
     def __post_init__(self) -> None:
         source_of(self.program)
-        self.settings.fault_plan(self.seed).require(SUPPORTED, "simulated")
+        faults = self.settings.fault_plan(self.seed)
+        if Kind.DISK_FULL in faults.kinds:
+            raise ConfigurationError(
+                "disk_full has no meaning in virtual time: a master whose disk is full ends with "
+                "exit code 2 until a person has made room; try that on the local emulator: python "
+                f"{self.program.name} --fault disk_full=..."
+            )
+        faults.require(SUPPORTED, "simulated")
 
     @property
     def master(self) -> Program:

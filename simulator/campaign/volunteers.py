@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyboinc.backends.simulated.fates import Fate
 from pyboinc.backends.simulated.project import Decision
-from pyboinc.faults import Kind
+from pyboinc.faults import FaultPlan, Kind
 from pyboinc.project import NEVER, Outcome, Result, Results, Workunit
 from simulator import policies
 from simulator.jobs import SILENT
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from simulator.host import Host
     from simulator.jobs import Job
 
+SUSPENDED = 4 * 3600.0
+"""Seconds for which a volunteer needs the computer that an instance is suspended on."""
+
+OUTAGE = 4 * 3600.0
+"""Seconds for which the server sends no work after a report at which an outage strikes."""
+
 LATE = 1.5
 """When an instance that is late is reported, in delay bounds after it was sent."""
 
@@ -40,16 +46,19 @@ class Volunteers:
         self.groups = read_hosts(hosts)
         self.number = sum(group.count for group in self.groups)
 
-    def world(self, seed: int, fates: Fates) -> Volunteered:
-        """Return the world that a seed makes of them."""
-        return Volunteered(World(Population(self.groups, seed), seed=seed), fates)
+    def world(self, faults: FaultPlan, fates: Fates) -> Volunteered:
+        """Return the world that the seed of *faults* makes of them, in which these strike."""
+        seed = faults.seed
+        return Volunteered(World(Population(self.groups, seed), seed=seed), faults, fates)
 
 
 class Volunteered:
     """A world whose hosts are told what becomes of the instances that they get."""
 
-    def __init__(self, world: World, fates: Fates) -> None:
+    def __init__(self, world: World, faults: FaultPlan, fates: Fates) -> None:
         self._world = world
+        self._faults = faults
+        self._reports = 0
         self._fates = fates
         self._jobs: dict[int, Job] = {}
         self._told: dict[tuple[int, int], Fate] = {}
@@ -99,6 +108,11 @@ class Volunteered:
         fate = self._told[job.sequence, instance] = self._fates(job.sequence, instance, host.number)
         hold = LATE * job.limits.delay_bound if Kind.LATE in fate.kinds else 0.0
         seconds = job.flops / host.flops
+        share, _, _ = self._faults.details(job.sequence, instance)
+        if Kind.RESTART in fate.kinds:  # so far it had come, and begins again
+            seconds *= 1.0 + share
+        if Kind.SUSPEND in fate.kinds:
+            seconds += SUSPENDED
         return HostFate(_ends(fate), seconds, hold, Kind.DUPLICATE in fate.kinds)
 
     def _see(self, what: str, job: Job, instance: int | None, host: Host | None) -> None:
@@ -109,6 +123,9 @@ class Volunteered:
             self._times[job.sequence, instance] = [self.now]
         else:
             self._times[job.sequence, instance].append(self.now)
+            self._reports += 1
+            if self._faults.strikes(Kind.SERVER_OUTAGE, "report", self._reports):
+                self._world.server.sends_from = self.now + OUTAGE
 
     # Looking.
 
