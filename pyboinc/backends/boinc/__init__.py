@@ -96,7 +96,8 @@ class BoincBackend:
     def _register(self) -> None:
         """Tell the project's daemons where the outcomes of this batch go, and whose rules hold."""
         place = self._project.ours / "batches" / str(self._batch)
-        text = f"{self._directory.new}\n{self._directory.path}\n".encode()
+        target = self._project.place_for_outputs(self._directory.new, self._batch)
+        text = f"{target}\n{self._directory.path}\n".encode()
         with disk.explained("write", place):
             if not place.is_file() or place.read_bytes() != text:
                 disk.reach("register", self._batch)
@@ -278,6 +279,7 @@ class BoincBackend:
             with suppress(BackendError, JobDirectoryError, OSError):
                 self._settle()
         self._is_owner = False
+        self._opened = None
         self._database.close()
 
     def _settle(self) -> None:
@@ -308,4 +310,6 @@ class BoincBackend:
             **columns,
         )
         disk.remove(self._project.ours / "batches" / str(self._batch))
+        disk.remove(self._project.ours / "failed" / str(self._batch))
+        disk.remove_empty(self._project.ours / "kept" / str(self._batch))
         self._archives.strike_out(self._batch)

@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from pyboinc.config import Settings
+from pyboinc.disk import explained
 from pyboinc.errors import BackendError, ConfigurationError
 
 OURS = "pyboinc"
@@ -108,6 +109,21 @@ class Project:
                     f"its owner types: pyboinc setup {self.root} --app {self.app} --validator "
                     "script; or use quorum 1, and validate in app_types.py"
                 )
+
+    def place_for_outputs(self, new: Path, batch: int) -> Path:
+        """Return where the assimilator is to put the outputs of a batch whose new/ is *new*.
+
+        It gives them a second name, which is possible within one file system only; on another
+        one they are kept at the project, for the master to take them.
+        """
+        if new.stat().st_dev == self.upload.stat().st_dev:
+            return new
+        kept = self.ours / "kept" / str(batch)
+        with explained("make the directory", kept):
+            if not kept.is_dir():
+                kept.mkdir()
+                kept.chmod(0o2775)
+        return kept
 
     def open_for_assimilator(self, new: Path) -> None:
         """See to it that the project's owner, who runs the assimilator, can write into *new*."""

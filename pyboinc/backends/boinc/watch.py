@@ -22,13 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pyboinc import disk
 from pyboinc.backends import failure_to_bytes
 from pyboinc.backends.boinc.failures import attempt_of, failure
+from pyboinc.backends.boinc.kept import Kept
 from pyboinc.backends.boinc.names import workunit_name
 from pyboinc.backends.boinc.project import Project
 from pyboinc.backends.boinc.rows import ABORTED, Batches, Census, Made, Workunits
-from pyboinc.errors import RejectedResult
 from pyboinc.jobdir import ERROR, OUTPUT, JobDirectory
 
 PERIOD = 1.0
@@ -67,7 +66,7 @@ class Watch:
         self._batch = workunits.batch
         self._failed = Tail(project.ours / "failed" / str(self._batch))
         self._nameless = Tail(project.ours / "failed" / "0", at_end=True)
-        self._kept = project.ours / "kept" / str(self._batch)
+        self._kept = Kept(directory, project.ours / "kept" / str(self._batch))
         self._say = say
         self._causes: set[str] = set()
         self._next_glance = 0.0
@@ -86,7 +85,7 @@ class Watch:
         if now >= self._next_glance:
             self._next_glance = now + PERIOD
             self._glance()
-            self._take_kept()
+            self._kept.take()
         delivered = self._read_failed()
         if now >= self._next_count:
             delivered += self.count()
@@ -167,24 +166,6 @@ class Watch:
             self._causes.add(lines[-1])
             self._say(f"{instance}: {lines[-1]}")
 
-    # Outputs that could not be put into new/ when they came.
-
-    def _take_kept(self) -> None:
-        for name in self._names_kept():
-            path, target = self._kept / name, self._directory.new / name
-            disk.reach("take kept", name)
-            try:
-                if not os.path.lexists(target):
-                    disk.publish(target, disk.read_bounded(path, _LARGEST))
-                path.unlink()
-            except (FileNotFoundError, RejectedResult, PermissionError):
-                continue  # somebody took it away, or it is no output; the count will miss the job
-
-    def _names_kept(self) -> list[str]:
-        with suppress(FileNotFoundError, PermissionError):
-            return sorted(name for name in os.listdir(self._kept) if not name.startswith("."))
-        return []
-
     # Counting.
 
     def count(self) -> int:
@@ -193,7 +174,7 @@ class Watch:
         census = self._count_rows()
         if census is None:
             return 0
-        self._take_kept()
+        self._kept.take()
         delivered = self._read_failed()
         if census.failed > before:
             delivered += self._deliver_all_failed()
@@ -250,7 +231,10 @@ class Tail:
     def lines(self) -> list[bytes]:
         """Return some of the whole lines that were not read yet."""
         try:
-            if os.stat(self._path).st_size <= self._position:
+            size = os.stat(self._path).st_size
+            if size < self._position:  # removed when the batch was retired, and made anew
+                self._position = 0
+            if size <= self._position:
                 return []
             with open(self._path, "rb") as file:
                 file.seek(self._position)
