@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from pyboinc import disk, locks, moving
 from pyboinc.compact import KINDS
+from pyboinc.compressed import expanded
 from pyboinc.errors import (
     DirectoryDamaged,
     JobDirectoryError,
@@ -332,7 +333,7 @@ class JobDirectory:
         """Return the bytes of an outcome in new/ (M9); see :func:`disk.read_bounded`."""
         if arrival.kind == ERROR:
             limit = _ERROR_LIMIT
-        return disk.read_bounded(f"{self.new}/{arrival.file}", limit)
+        return expanded(disk.read_bounded(f"{self.new}/{arrival.file}", limit), limit)
 
     def retire(self, arrivals: Iterable[Arrival], sync: bool = True) -> None:
         """Move handled outcomes from new/ to old/ (M12); what somebody took away is left out.

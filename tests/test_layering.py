@@ -37,6 +37,7 @@ PARTS = {
     "jobdir": [
         "jobdir",
         "compact",
+        "compressed",
         "copies",
         "moving",
         "quarantine",
