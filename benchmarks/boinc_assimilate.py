@@ -3,8 +3,9 @@
     python benchmarks/boinc_assimilate.py [--results 1000] [--rounds 5]
 
 `script_assimilator` calls `system()` once for each result, one after the other; so does this.
-Beside it, in the same rounds: the same by an interpreter of Python started for each result,
-and a shell that does nothing at all, which no script can be quicker than.
+`pyboinc setup` compiles its quick half where there is a C compiler; without one the script does
+it all.  Beside them, in the same rounds: the same by an interpreter of Python started for each
+result, and a shell that does nothing at all, which nothing can be quicker than.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from pathlib import Path
 
 from measuring import NoAnswer, cores, in_turns, median, verdict
 
-SCRIPT = Path(__file__).parents[1] / "pyboinc" / "administration" / "bin" / "pyboinc_assimilate"
-SHELL, PYTHON, NOTHING = "the script", "an interpreter each", "a shell alone"
+from pyboinc.administration import compiling, scripts
+
+COMPILED, SHELL, PYTHON = "compiled", "the script alone", "an interpreter each"
+NOTHING = "a shell alone"
 
 IN_PYTHON = f"""\
 #!{sys.executable}
@@ -37,28 +40,28 @@ os.link(path, f"{{new}}/{{batch}}_{{sequence}}.out")
 _HOME = os.getcwd()
 
 
-def rate(script: str | None, results: int) -> float:
-    """Return how many results a second *script* delivers, into a fresh job directory."""
+def rate(program: bytes | None, results: int) -> float:
+    """Return how many results a second *program* delivers, into a fresh job directory."""
     with tempfile.TemporaryDirectory(prefix="pyboinc-") as place:
-        new = _project(Path(place), script, results)
+        new = _project(Path(place), program, results)
         os.chdir(f"{place}/project/tmp_host")
         try:
-            took = _daemon(script is None, results)
+            took = _daemon(program is None, results)
         finally:
             os.chdir(_HOME)
-        if script is not None and len(os.listdir(new)) != results:
+        if program is not None and len(os.listdir(new)) != results:
             raise NoAnswer(f"{len(os.listdir(new))} of {results} results were delivered")
     return results / took
 
 
-def _project(place: Path, script: str | None, results: int) -> Path:
+def _project(place: Path, program: bytes | None, results: int) -> Path:
     project, new = place / "project", place / "job" / "new"
     for path in (project / "bin", project / "pyboinc/batches", project / "tmp_host", new):
         path.mkdir(parents=True)
     (project / "pyboinc/batches/7").write_text(f"{new}\n")
-    if script is not None:
-        (project / "bin/pyboinc_assimilate").write_text(script)
-        (project / "bin/pyboinc_assimilate").chmod(0o755)
+    if program is not None:
+        (project / "bin/assimilate").write_bytes(program)
+        (project / "bin/assimilate").chmod(0o755)
     for number in range(results):
         path = project / f"upload/{number % 1024:x}/{_output(number)}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def _daemon(idle: bool, results: int) -> float:
     began = time.perf_counter()
     for number in range(results):
         path = f"../upload/{number % 1024:x}/{_output(number)}"
-        command = f"../bin/pyboinc_assimilate {number + 1} {path}"
+        command = f"../bin/assimilate {number + 1} {path}"
         if os.system(":" if idle else command):
             raise NoAnswer(f"{command} failed")
     return time.perf_counter() - began
@@ -89,10 +92,14 @@ def main() -> int:
     options = parser.parse_args()
     slow = max(options.results // 10, 1)
     contestants: dict[str, Callable[[], float]] = {
-        SHELL: partial(rate, SCRIPT.read_text("utf-8"), options.results),
-        PYTHON: partial(rate, IN_PYTHON, slow),
+        SHELL: partial(rate, scripts.text(scripts.ASSIMILATE).encode(), options.results),
+        PYTHON: partial(rate, IN_PYTHON.encode(), slow),
         NOTHING: partial(rate, None, options.results),
     }
+    compiler = compiling.compiler()
+    if compiler is not None and (program := compiling.compiled(compiler)) is not None:
+        contestants = {COMPILED: partial(rate, program, options.results), **contestants}
+    best = next(iter(contestants))
     found, gone = in_turns(contestants, options.rounds)
     shell = os.path.basename(os.path.realpath(shutil.which("sh") or "sh"))
     print(f"medians of {options.rounds} interleaved rounds, {cores()} cores, /bin/sh is {shell}")
@@ -103,11 +110,13 @@ def main() -> int:
     for name, results in middle.items():
         spread = f"({min(found[name]):.0f}..{max(found[name]):.0f})"
         print(f"{name:20} {results:7.0f} results/s {spread:>14}")
-    # Neighbours in a round are alike: the median of ratios, not the ratio of medians.
-    pairs = zip(found[SHELL], found[PYTHON], strict=True)
-    ratio = median([script / python for script, python in pairs])
-    print(f"\nthe script beside an interpreter each: {ratio:.1f} x")
-    print(verdict("results a second", middle[SHELL], "results/s", 500, True))
+    print()
+    for name in {best: 0, SHELL: 0}:
+        # Neighbours in a round are alike: the median of ratios, not the ratio of medians.
+        pairs = zip(found[name], found[PYTHON], strict=True)
+        ratio = median([ours / python for ours, python in pairs])
+        print(f"{name} beside an interpreter each: {ratio:.1f} x")
+    print(verdict("results a second", middle[best], "results/s", 500, True))
     return 0
 
 

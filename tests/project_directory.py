@@ -8,15 +8,34 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from functools import cache
 from pathlib import Path
 
+import pytest
+
+from pyboinc.administration import compiling
+
 SCRIPTS = Path(__file__).parents[1] / "pyboinc" / "administration" / "bin"
+
+
+COMPILED = "compiled"
+
+
+@cache
+def compiled_program() -> bytes:
+    """The compiled half of the assimilator, with every warning an error."""
+    compiler = compiling.compiler()
+    if compiler is None:
+        pytest.skip("a C compiler is missing: apt-get install gcc libc6-dev")
+    made = compiling.compiled(compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", "-std=c99")
+    assert made is not None
+    return made
 
 
 class Assimilator:
     """A project with the assimilator's script, called as the daemon does: by a shell."""
 
-    def __init__(self, project: Path, job_directory: Path) -> None:
+    def __init__(self, project: Path, job_directory: Path, way: str = "sh") -> None:
         self.project = project
         self.ours = project / "pyboinc"
         self.new = job_directory / "new"
@@ -27,6 +46,11 @@ class Assimilator:
         for name in ("batches", "failed", "kept"):
             (self.ours / name).mkdir(parents=True)
         shutil.copy(SCRIPTS / "pyboinc_assimilate", project / "bin")
+        self.program, self.command = "pyboinc_assimilate", [way, "../bin/pyboinc_assimilate"]
+        if way == COMPILED:
+            self.program, self.command = compiling.NAME, [f"../bin/{compiling.NAME}"]
+            (project / "bin" / compiling.NAME).write_bytes(compiled_program())
+            (project / "bin" / compiling.NAME).chmod(0o755)
         self.register(7)
 
     def register(self, batch: int) -> None:
@@ -38,13 +62,10 @@ class Assimilator:
         (self.upload / name).write_bytes(data)
         return f"../upload/1a/{name}"
 
-    def call(
-        self, *words: object, shell: str = "sh", **environ: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the script under *shell*."""
-        script = "../bin/pyboinc_assimilate"
+    def call(self, *words: object, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run it as the daemon does."""
         return subprocess.run(
-            [shell, script, *map(str, words)],
+            [*self.command, *map(str, words)],
             cwd=self.daemon,
             env={"PATH": "/usr/bin:/bin", **environ},
             stdin=subprocess.DEVNULL,

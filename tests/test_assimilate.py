@@ -12,16 +12,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project_directory import Assimilator
+from project_directory import COMPILED, Assimilator
 
-SHELLS = [name for name in ("sh", "dash", "bash") if shutil.which(name)]
+SHELLS = ["sh", *(["bash"] if shutil.which("bash") else [])]
+WAYS = [*SHELLS, COMPILED]
+"""The script under two shells, and the compiled program, which calls the script if need be."""
 
 NOBODY = 65534
 
 
-@pytest.fixture
-def assimilator(tmp_path: Path) -> Assimilator:
-    return Assimilator(tmp_path / "project", tmp_path / "job")
+@pytest.fixture(params=WAYS)
+def assimilator(tmp_path: Path, request: pytest.FixtureRequest) -> Assimilator:
+    return Assimilator(tmp_path / "project", tmp_path / "job", request.param)
+
+
+by_the_script = pytest.mark.parametrize("assimilator", SHELLS, indirect=True)
+"""For what the compiled program leaves to the script: its own `link` has no stand-in."""
 
 
 @pytest.fixture
@@ -42,14 +48,11 @@ def stand_in(tmp_path: Path) -> Callable[..., str]:
 # What succeeded
 
 
-@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("job", ["pyb_7_3", "pyb_7_3_1"])
-def test_an_output_is_in_new_when_the_script_ends(
-    assimilator: Assimilator, shell: str, job: str
-) -> None:
+def test_an_output_is_in_new_when_the_script_ends(assimilator: Assimilator, job: str) -> None:
     """Assimilation: one call puts the output into new/, by the name of its job, in any shell."""
     path = assimilator.uploaded(f"{job}_0_r123456_0", b"\x80\x04whatever.")
-    done = assimilator.call(12, path, shell=shell)
+    done = assimilator.call(12, path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert assimilator.delivered() == {"7_3.out": b"\x80\x04whatever."}
     (assimilator.daemon / path).unlink()  # the file deleter, seconds later
@@ -58,7 +61,7 @@ def test_an_output_is_in_new_when_the_script_ends(
 
 def test_the_daemon_calls_it_by_a_shell(assimilator: Assimilator) -> None:
     """Assimilation: the bare form of --script, as system() runs it, with several outputs."""
-    command = f"../bin/pyboinc_assimilate 12 {assimilator.uploaded()} ../upload/1a/other"
+    command = f"../bin/{assimilator.program} 12 {assimilator.uploaded()} ../upload/1a/other"
     assert subprocess.run(command, shell=True, cwd=assimilator.daemon).returncode == 0
     assert assimilator.delivered() == {"7_3.out": b"output"}
 
@@ -66,7 +69,7 @@ def test_the_daemon_calls_it_by_a_shell(assimilator: Assimilator) -> None:
 def test_it_is_found_by_its_own_path(assimilator: Assimilator) -> None:
     """Assimilation: the project is that of the script, wherever it is called from."""
     name = assimilator.uploaded().rpartition("/")[2]
-    script = assimilator.project / "bin" / "pyboinc_assimilate"
+    script = assimilator.project / "bin" / assimilator.program
     subprocess.run([script, "12", assimilator.upload / name], cwd="/", check=True)
     assert assimilator.delivered() == {"7_3.out": b"output"}
 
@@ -133,15 +136,14 @@ HARMS = [gone, no_directory, a_directory_of_its_name, relative, empty, not_regis
 
 
 @pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("shell", SHELLS)
 def test_an_output_without_a_place_is_kept(
-    assimilator: Assimilator, harm: Callable[[Assimilator], None], shell: str
+    assimilator: Assimilator, harm: Callable[[Assimilator], None]
 ) -> None:
     """Never ends the daemon: a job directory that takes nothing, and the output is not lost."""
     path = assimilator.uploaded()
     harm(assimilator)
     for _ in range(2):
-        done = assimilator.call(12, path, shell=shell)
+        done = assimilator.call(12, path)
         assert done.returncode == 0
         assert assimilator.kept() == {"7/7_3.out": b"output"}
     assert (assimilator.ours / "kept/7").stat().st_mode & 0o7777 == 0o2775
@@ -164,7 +166,7 @@ def as_nobody(
     assimilator: Assimilator, *words: object, **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the script without the rights of root, for which no permission is missing."""
-    command = ["sh", "../bin/pyboinc_assimilate", *map(str, words)]
+    command = [*assimilator.command, *map(str, words)]
     user: dict[str, Any] = {}
     if os.geteuid() == 0:
         open_the_way(assimilator.project)
@@ -186,6 +188,7 @@ def open_the_way(path: Path) -> None:
         parent.chmod(parent.stat().st_mode | 0o011)
 
 
+@by_the_script
 def test_where_links_are_not_allowed_it_is_copied(
     assimilator: Assimilator, stand_in: Callable[..., str]
 ) -> None:
@@ -203,6 +206,7 @@ def test_where_links_are_not_allowed_it_is_copied(
 NO_LINK = "exit 1"
 
 
+@by_the_script
 @pytest.mark.parametrize("step", ["cp", "sync", "mv"])
 @pytest.mark.parametrize("harm", ["exit 1", "kill -9 $PPID"])
 def test_a_copy_that_is_cut_short_is_made_anew(
@@ -260,15 +264,14 @@ def test_the_first_line_of_a_registration_counts(assimilator: Assimilator) -> No
 # What is dropped, with a line
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_an_unknown_batch_is_dropped(assimilator: Assimilator, shell: str) -> None:
+def test_an_unknown_batch_is_dropped(assimilator: Assimilator) -> None:
     """Never ends the daemon: a late result of a batch that is retired, and one that never was."""
-    done = assimilator.call(12, assimilator.uploaded("pyb_8_3_0_r1_0"), shell=shell)
+    done = assimilator.call(12, assimilator.uploaded("pyb_8_3_0_r1_0"))
     assert done.returncode == 0
     assert done.stderr == (
         "pyboinc_assimilate: job 12: there is no batch 8 here (any more); nothing is done\n"
     )
-    done = assimilator.call("--error", 2, "pyb_8_3", 12, 8, shell=shell)
+    done = assimilator.call("--error", 2, "pyb_8_3", 12, 8)
     assert done.returncode == 0
     assert "job 12 (pyb_8_3): there is no batch 8 here" in done.stderr
     assert (assimilator.delivered(), assimilator.kept(), assimilator.failed()) == ({}, {}, {})
@@ -353,8 +356,7 @@ def test_an_empty_output_is_an_output(assimilator: Assimilator) -> None:
 # What failed
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_error_form_is_a_line(assimilator: Assimilator, shell: str) -> None:
+def test_the_error_form_is_a_line(assimilator: Assimilator) -> None:
     """Failures: both forms of the call append a line to failed/, and lines stay whole."""
     for words in (
         ("--error", 2, "pyb_7_3", 12, 7),
@@ -362,7 +364,7 @@ def test_the_error_form_is_a_line(assimilator: Assimilator, shell: str) -> None:
         ("--error", 8, 14),
         ("--error", 8, "hostile name; rm -rf /", 15, 7),
     ):
-        done = assimilator.call(*words, shell=shell)
+        done = assimilator.call(*words)
         assert (done.returncode, done.stderr) == (0, "")
     assert assimilator.failed() == {"7": "pyb_7_3 12 2\npyb_7_4_1 13 16\n- 15 8\n", "0": "- 14 8\n"}
 
@@ -427,17 +429,49 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=60)
-@given(words=st.lists(HOSTILE, max_size=4), error=st.booleans(), number=st.sampled_from(["12", ""]))
+@settings(max_examples=40)
+@given(
+    words=st.lists(HOSTILE, max_size=4),
+    error=st.booleans(),
+    number=st.sampled_from(["12", ""]),
+    compiled=st.booleans(),
+)
 def test_hostile_words_do_nothing(
-    tmp_path_factory: pytest.TempPathFactory, words: list[str], error: bool, number: str
+    tmp_path_factory: pytest.TempPathFactory,
+    words: list[str],
+    error: bool,
+    number: str,
+    compiled: bool,
 ) -> None:
     """Hostile names: no file comes to be that should not, and the daemon goes on."""
     place = tmp_path_factory.mktemp("hostile")
-    assimilator = Assimilator(place / "project", place / "job")
+    assimilator = Assimilator(place / "project", place / "job", COMPILED if compiled else "sh")
     before = everything(place)
     arguments = ["--error", "2", *words] if error else [*filter(None, [number]), *words]
     done = assimilator.call(*arguments)
     assert done.returncode == 0
     assert {path for path in everything(place) if "pyboinc/failed/" not in path} == set(before)
     assert {*assimilator.failed()} <= {"0", "7"}
+
+
+NAMES = st.one_of(
+    st.from_regex(r"\Apyb_[0-9]{1,3}_[0-9]{1,3}(_[0-9]{1,3})?_[0-9]_r[0-9]{1,5}_[0-9]\Z"),
+    st.from_regex(r"\A(pyb|x)(_r?[0-9x]{0,21}){3,7}\Z"),
+)
+
+
+@settings(max_examples=30)
+@given(name=NAMES)
+def test_both_read_names_alike(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    """The compiled half delivers what the script would deliver, and leaves it the rest."""
+    found = []
+    for way in ("sh", COMPILED):
+        place = tmp_path_factory.mktemp("name")
+        assimilator = Assimilator(place / "project", place / "job", way)
+        batch = name.split("_")[1] or "none"
+        if batch.isdigit():
+            assimilator.register(int(batch))
+            (assimilator.ours / "batches" / batch).write_text(f"{assimilator.new}\n")
+        done = assimilator.call(12, assimilator.uploaded(name))
+        found.append((done.returncode, done.stderr, assimilator.delivered()))
+    assert found[0] == found[1]

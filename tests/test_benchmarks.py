@@ -118,7 +118,9 @@ def test_the_campaign_benchmark_compares_the_simulator_with_the_emulator() -> No
 def test_the_assimilation_benchmark_compares_with_an_interpreter_for_each_result() -> None:
     """Results a second of the script and of Python, the ratio, and the bar."""
     printed = run("boinc_assimilate.py", "--results", "5", "--rounds", "1")
-    for name in ("the script", "an interpreter each", "a shell alone"):
+    for name in ("the script alone", "an interpreter each", "a shell alone"):
         assert re.search(rf"^{name} +\d+ results/s", printed, re.MULTILINE), printed
-    assert re.search(r"^the script beside an interpreter each: [0-9.]+ x$", printed, re.MULTILINE)
+    assert re.search(
+        r"^the script alone beside an interpreter each: [0-9.]+ x$", printed, re.MULTILINE
+    )
     assert re.search(r"^(met   |MISSED)  results a second: ", printed, re.MULTILINE)

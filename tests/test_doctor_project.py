@@ -16,7 +16,7 @@ from cli_apps import verb
 from project_directory import host, make_project, put_program
 
 from pyboinc import signing
-from pyboinc.administration import registration
+from pyboinc.administration import compiling, registration
 from pyboinc.administration.registration import Registered
 from pyboinc.cli import project_findings, project_places
 from pyboinc.cli.findings import Finding
@@ -47,6 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"<daemon><cmd>{name} -d 3</cmd></daemon>" for name in ("transitioner", "file_deleter")
     )
     (root / "config.xml").write_text(text.replace("</daemons>", f"{more}</daemons>"))
+    monkeypatch.setattr(compiling, "compiler", lambda: None)
     assert verb("setup", root, "--yes", "--public-key", tmp_path / "key.pub").exit_code == 0
     for path in (root / "upload", root / "download", root / "templates"):
         path.chmod(0o2775)
@@ -65,7 +66,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # What this computer's users and cron are is not for a test to say.
     me = pwd.getpwuid(os.geteuid())
     monkeypatch.setattr(project_places, "_WEB_SERVERS", (me.pw_name,))
-    monkeypatch.setattr(subprocess, "run", lambda *words, **how: Crontab)
+    run = subprocess.run
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda words, **how: Crontab if words[0] == "crontab" else run(words, **how),
+    )
     return root
 
 
@@ -280,6 +286,17 @@ def test_a_database_that_does_not_answer(
     (finding,) = project_findings.database(Examined(project, "pyboinc"))
     assert (finding.good, finding.text) == (False, "the database none can not be asked")
     assert "open sesame" not in finding.remedy
+
+
+def test_the_compiled_assimilator_runs_here(project: Path) -> None:
+    """doctor --project: a project that was moved to a computer of another kind."""
+    config("--script pyboinc_assimilate", "--script pyboinc_deliver")(project)
+    for text, good in (("#!/bin/sh\n", True), ("of another kind", False)):
+        put_program(project / "bin/pyboinc_deliver", text)
+        found = everything(project)
+        (finding,) = [one for one in found if one.text.startswith("bin/pyboinc_deliver")]
+        assert finding.good is good
+        assert bad(found) == ([] if good else [finding])
 
 
 # Users

@@ -22,7 +22,7 @@ from project_directory import (
 )
 
 from pyboinc import disk, signing
-from pyboinc.administration import registration, scripts
+from pyboinc.administration import compiling, registration, scripts
 from pyboinc.administration.site import Site
 from pyboinc.errors import ConfigurationError
 
@@ -32,6 +32,12 @@ VERSIONS = ("1.0/arm64-apple-darwin", "1.0/x86_64-pc-linux-gnu")
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / "project")
+
+
+@pytest.fixture(autouse=True)
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compiler, whatever this computer has: a test brings its own."""
+    monkeypatch.setattr(compiling, "compiler", lambda: None)
 
 
 @pytest.fixture
@@ -213,6 +219,58 @@ def test_an_app_of_another_name(project: Path) -> None:
     result = setup(project)
     assert result.exit_code == 2
     assert "is set up for the app science" in result.stderr
+
+
+CC = """\
+#!/bin/sh
+echo "$*" >> {calls}
+case $* in *-static*) exit 1 ;; esac
+while [ "$1" != -o ]; do shift; done
+echo '#!/bin/sh' > "$2"
+chmod +x "$2"
+"""
+"""A C compiler without static libraries, and what it makes runs."""
+
+
+def test_results_are_delivered_by_a_compiled_program(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_jobs: None
+) -> None:
+    """setup: where there is a C compiler the assimilator is twice as quick; compiled once."""
+    before, calls = contents(project), tmp_path / "calls"
+    put_program(tmp_path / "cc", CC.format(calls=calls))
+    monkeypatch.setattr(compiling, "compiler", lambda: str(tmp_path / "cc"))
+    assert setup(project).exit_code == 0
+    assert daemons(project)[2]["cmd"].endswith(" --script pyboinc_deliver")
+    program = project / "bin/pyboinc_deliver"
+    assert os.access(program, os.X_OK)
+    assert len(lines(calls)) == 2
+    assert "There is nothing to do." in setup(project).output
+    assert len(lines(calls)) == 2
+    put_program(program, "of another computer")
+    assert setup(project).exit_code == 0
+    assert program.read_text() == "#!/bin/sh\n"
+    assert setup(project, "--remove").exit_code == 0
+    (project / "calls").unlink()
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize("text", ["exit 1", "exit 0", "kill -9 $$"])
+def test_a_compiler_that_does_not_work(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """setup: without one, with a broken one or with --no-compiler the script does it alone."""
+    put_program(tmp_path / "cc", f"#!/bin/sh\n{text}\n")
+    assert compiling.compiled(str(tmp_path / "none")) is None
+    monkeypatch.setattr(compiling, "compiler", lambda: str(tmp_path / "cc"))
+    result = setup(project)
+    assert result.exit_code == 0
+    assert "no C compiler: the script alone delivers" in result.output
+    assert daemons(project)[2] == ASSIMILATOR
+    monkeypatch.setattr(compiling, "compiled", lambda compiler: b"never")
+    assert "There is nothing to do." in setup(project).output
+    assert setup(project, "--remove", "--force").exit_code == 0
+    assert setup(project, "--no-compiler").exit_code == 0
+    assert daemons(project)[2] == ASSIMILATOR
 
 
 def test_scripts_of_an_older_pyboinc_are_replaced(project: Path) -> None:
@@ -480,9 +538,10 @@ def crashes(project: Path, number: int, monkeypatch: pytest.MonkeyPatch, *flags:
 
 
 def test_what_was_cut_short_is_completed_or_undone(
-    tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch, no_jobs: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_jobs: None
 ) -> None:
     """setup: before each of its steps a crash; the next run completes it, --remove undoes it."""
+    built = make_versions(tmp_path / "built", "1.0/arm64-apple-darwin")
     number, cut = 0, True
     while cut:
         number += 1

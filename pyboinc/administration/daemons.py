@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import NamedTuple
 
-from pyboinc.administration import scripts
+from pyboinc.administration import compiling, scripts
 from pyboinc.administration.xml_text import Element
 
 VALIDATOR, ASSIMILATOR = "validator", "assimilator"
@@ -22,9 +22,10 @@ VALIDATORS = {
 }
 """What judges results, by the name that `pyboinc setup --validator` takes."""
 
-_ASSIMILATOR = (
-    f"script_assimilator -d 3 --app {{app}} --sleep_interval 1 --script {scripts.ASSIMILATE}"
-)
+ASSIMILATORS = (scripts.ASSIMILATE, compiling.NAME)
+"""What may deliver results: the script, or its compiled half, which calls it."""
+
+_ASSIMILATOR = "script_assimilator -d 3 --app {app} --sleep_interval 1 --script {choice}"
 
 _ITEM = """\
 <daemon>
@@ -65,15 +66,13 @@ class Daemon(NamedTuple):
         return words[at + 1] if at + 1 < len(words) else ""
 
 
-def command(kind: str, app: str, validator: str = "trivial") -> str:
-    """Return the command of the daemon of this *kind* for *app*."""
-    text = _ASSIMILATOR if kind == ASSIMILATOR else VALIDATORS[validator]
-    return text.format(app=app)
+def item(kind: str, app: str, choice: str) -> str:
+    """Return its element of config.xml, with files of its own: two may be of one program.
 
-
-def item(kind: str, app: str, validator: str = "trivial") -> str:
-    """Return its element of config.xml, with files of its own: two may be of one program."""
-    return _ITEM.format(command=command(kind, app, validator), name=f"{app}_{kind}")
+    *choice* is one of :data:`VALIDATORS` or of :data:`ASSIMILATORS`.
+    """
+    text = _ASSIMILATOR if kind == ASSIMILATOR else VALIDATORS[choice]
+    return _ITEM.format(command=text.format(app=app, choice=choice), name=f"{app}_{kind}")
 
 
 def of_project(root: Element) -> list[Daemon]:
@@ -90,7 +89,8 @@ def of_app(root: Element, app: str, kind: str) -> list[Daemon]:
 def fits(daemon: Daemon, kind: str, validator: str) -> bool:
     """Whether *daemon* does what that of this *kind* is for; flags of its own it may have."""
     if kind == ASSIMILATOR:
-        return daemon.program == "script_assimilator" and scripts.ASSIMILATE in daemon.words
+        calls = {*ASSIMILATORS} & {*daemon.words}
+        return daemon.program == "script_assimilator" and bool(calls)
     wanted = VALIDATORS.get(validator, "?").split()
     ours = {word for word in wanted if word.startswith("pyboinc_")}
     return daemon.program == wanted[0] and ours <= {*daemon.words}
@@ -106,4 +106,13 @@ def _read(element: Element) -> Daemon:
         pid_file=element.value("pid_file") or f"{program}.pid",
         host=element.value("host"),
         disabled=element.value("disabled") not in ("", "0"),
+    )
+
+
+def validator_of(root: Element, app: str) -> str:
+    """Return which validator *app* has, by its short name, or nothing."""
+    there = of_app(root, app, VALIDATOR)
+    return next(
+        (name for name in VALIDATORS for one in there if fits(one, VALIDATOR, name)),
+        "",
     )

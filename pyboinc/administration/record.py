@@ -29,6 +29,8 @@ class Record:
     """The file that each backup is of."""
     texts: dict[str, list[str]] = field(default_factory=dict)
     """The SHA-256 of all that was ever made of a file that is somebody else's."""
+    built: list[str] = field(default_factory=list)
+    """The programs that were compiled, each with the SHA-256 of its source."""
     registered: list[str] = field(default_factory=list)
     """What the project's database was told of."""
 

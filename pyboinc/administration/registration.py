@@ -111,3 +111,13 @@ def trouble(said: str) -> str:
 def takes_noconfirm(program: Path) -> bool:
     """Whether `bin/update_versions` knows --noconfirm: since November 2022."""
     return b"--noconfirm" in program.read_bytes()
+
+
+def app_folder(built: Path, app: str) -> Path:
+    """Return where `pyboinc build` has put the versions of *app*: apps/APP, in *built* or above."""
+    for place in (built / "apps" / app, built / app):
+        if place.is_dir():
+            return place
+    raise ConfigurationError(
+        f"{built} has no apps/{app}; name the directory that `pyboinc build` wrote"
+    )

@@ -13,12 +13,18 @@ from hashlib import sha256
 from pathlib import Path
 
 from pyboinc import slave_archive
-from pyboinc.administration import daemons, record, registration, scripts
+from pyboinc.administration import compiling, daemons, record, registration, scripts
 from pyboinc.administration.changes import FILE, PROGRAM, MakeDirectory, Run, Step, Write
-from pyboinc.administration.registration import Version, takes_noconfirm, trouble, versions_in
+from pyboinc.administration.registration import (
+    Version,
+    app_folder,
+    takes_noconfirm,
+    trouble,
+    versions_in,
+)
 from pyboinc.administration.site import APPS, CONFIG, Site
 from pyboinc.administration.texts import README, app_item, output_template, platform_item
-from pyboinc.administration.xml_text import Edit, Element, parse, put_in, take_back
+from pyboinc.administration.xml_text import Element, parse, put_in, undone
 from pyboinc.errors import ConfigurationError, RejectedArchive
 
 OUTPUT_LIMIT = 64_000_000
@@ -35,6 +41,7 @@ class Wanted:
     public_key: Path | None = None
     validator: str | None = None
     output_limit: int | None = None
+    no_compiler: bool = False
     force: bool = False
 
 
@@ -59,6 +66,7 @@ class Setup:
         self.plan = Plan()
         self._stamp = stamp
         self._made: set[Path] = set()
+        self._assimilator = scripts.ASSIMILATE
         self._forget_what_was_not_done()
 
     def make(self) -> Plan:
@@ -67,6 +75,7 @@ class Setup:
         self.site.check_programs(["script_assimilator", validator, "xadd", "update_versions"])
         self._folders()
         self._scripts()
+        self._program()
         self._template()
         self._public_key()
         versions = self._versions()
@@ -118,6 +127,26 @@ class Setup:
         for name in scripts.NAMES:
             self._put(f"bin/{name}", scripts.text(name).encode(), PROGRAM)
 
+    def _program(self) -> None:
+        """Compile the quick half of the assimilator, unless the project does without it."""
+        name = f"bin/{compiling.NAME}"
+        there = daemons.of_app(self.site.xml(CONFIG)[1], self.site.app, daemons.ASSIMILATOR)
+        if there and not any(compiling.NAME in one.words for one in there):
+            return
+        made = f"{name} {sha256(compiling.source().encode()).hexdigest()}"
+        before = self.site.read(name)
+        is_made = made in self.record.built and before is not None and self._is_ours(name, before)
+        if not is_made or not compiling.runs(self.site.path(name)):
+            compiler = None if self.wanted.no_compiler else compiling.compiler()
+            data = compiling.compiled(compiler) if compiler else None
+            if data is None and not there:
+                self.plan.notes.append("no C compiler: the script alone delivers, half as quickly")
+                return
+            if data is not None:
+                self._put(name, data, PROGRAM, "build")
+                self.record.built = [made]
+        self._assimilator = compiling.NAME
+
     def _template(self) -> None:
         name = self.site.project.output_template
         before = self.site.read(name)
@@ -161,7 +190,7 @@ class Setup:
         found = {*versions_in(there)}
         if self.wanted.apps is None:
             return sorted(found)
-        built = _app_folder(self.wanted.apps, self.site.app)
+        built = app_folder(self.wanted.apps, self.site.app)
         new = versions_in(built)
         if not new:
             raise ConfigurationError(
@@ -285,13 +314,17 @@ class Setup:
     def _daemons(self) -> None:
         before, root = self.site.xml(CONFIG)
         app, data = self.site.app, before
-        choice = self.wanted.validator or _present(root, app)
+        choice = self.wanted.validator or daemons.validator_of(root, app)
         if not all(self._is_there(root, kind, choice) for kind in daemons.KINDS):
             edits = self.record.edits.get(CONFIG, [])
             data, done = undone(before, edits)
             self.record.edits[CONFIG] = [one for one in edits if one not in done]
+            choices = {
+                daemons.VALIDATOR: choice or "trivial",
+                daemons.ASSIMILATOR: self._assimilator,
+            }
             for kind in daemons.KINDS:
-                data = self._with_daemon(data, kind, choice or "trivial")
+                data = self._with_daemon(data, kind, choices[kind])
         self._edit(CONFIG, before, data)
         self.plan.restart = data != before
         if any(one.disabled for one in daemons.of_project(root) if one.app == app):
@@ -340,30 +373,6 @@ class Setup:
         return Write(path, self.site.root, self.record.text(), FILE, kind="write")
 
 
-def undone(data: bytes, edits: list[Edit]) -> tuple[bytes, list[Edit]]:
-    """Return *data* with these edits taken back, last ones first, and those that could be."""
-    done: list[Edit] = []
-    for edit in reversed(edits):
-        if (back := take_back(data, edit)) is not None:
-            data = back
-            done.insert(0, edit)
-    return data, done
-
-
-def _present(root: Element, app: str) -> str:
-    """Return which validator *app* has, by its short name, or nothing."""
-    there = daemons.of_app(root, app, daemons.VALIDATOR)
-    return next(
-        (
-            name
-            for name in daemons.VALIDATORS
-            for one in there
-            if daemons.fits(one, daemons.VALIDATOR, name)
-        ),
-        "",
-    )
-
-
 def _makes(step: Step, path: Path) -> bool:
     return isinstance(step, MakeDirectory) and step.path == path
 
@@ -375,16 +384,6 @@ def _read(path: Path) -> bytes:
         raise ConfigurationError(
             f"{path} can not be read: {error.strerror}; name another"
         ) from None
-
-
-def _app_folder(built: Path, app: str) -> Path:
-    """Return where `pyboinc build` has put the versions of *app*: apps/APP, in *built* or above."""
-    for place in (built / "apps" / app, built / app):
-        if place.is_dir():
-            return place
-    raise ConfigurationError(
-        f"{built} has no apps/{app}; name the directory that `pyboinc build` wrote"
-    )
 
 
 def _now() -> str:

@@ -163,3 +163,13 @@ def take_back(data: bytes, edit: Edit) -> bytes | None:
 def take_out(data: bytes, element: Element) -> bytes:
     """Return *data* without *element* and the blanks before it."""
     return data[: len(data[: element.start].rstrip())] + data[element.end :]
+
+
+def undone(data: bytes, edits: list[Edit]) -> tuple[bytes, list[Edit]]:
+    """Return *data* with these edits taken back, last ones first, and those that could be."""
+    done: list[Edit] = []
+    for edit in reversed(edits):
+        if (back := take_back(data, edit)) is not None:
+            data = back
+            done.insert(0, edit)
+    return data, done

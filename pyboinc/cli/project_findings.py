@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyboinc import slave_archive
-from pyboinc.administration import daemons, registration, scripts
+from pyboinc.administration import compiling, daemons, registration, scripts
 from pyboinc.administration.daemons import Daemon
 from pyboinc.administration.registration import Registered
 from pyboinc.administration.xml_text import parse
@@ -154,7 +154,7 @@ def configured(one: Examined) -> Iterator[Finding]:
         elif kind == daemons.ASSIMILATOR and not any(daemons.fits(x, kind, "") for x in mine):
             yield Finding(
                 False,
-                f"the assimilator is not ours: it does not run {scripts.ASSIMILATE}",
+                f"the assimilator is not ours: it runs none of {', '.join(daemons.ASSIMILATORS)}",
                 f"results would not come into new/; take it out, then: {one.setup}",
             )
 
@@ -215,6 +215,15 @@ def programs(one: Examined) -> Iterator[Finding]:
         path = one.root / "bin" / name
         if name in used or path.exists():
             yield _script(one, path)
+    if compiling.NAME in used:
+        yield _program(one, one.root / "bin" / compiling.NAME)
+
+
+def _program(one: Examined, path: Path) -> Finding:
+    """The compiled half runs on this computer; it says nothing of a call without arguments."""
+    works = compiling.runs(path)
+    text = f"bin/{path.name} {'runs' if works else 'does not run here'}"
+    return Finding(works, text, f"type: {one.setup}")
 
 
 def _script(one: Examined, path: Path) -> Finding:

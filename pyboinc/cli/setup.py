@@ -56,6 +56,11 @@ manage_app_versions.php of html/ops has no more jobs sent to them."""
     type=click.IntRange(1000, 2**40),
     help=f"The largest output of a job (if not given: {OUTPUT_LIMIT:,}).",
 )
+@click.option(
+    "--no-compiler",
+    is_flag=True,
+    help="Deliver results by the shell script alone, half as quickly.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--remove", is_flag=True, help="Undo it.")
 @click.option("--force", is_flag=True, help="Write over, or remove, what one is warned of.")
@@ -67,6 +72,7 @@ def command(
     public_key: Path | None,
     validator: str | None,
     output_limit: int | None,
+    no_compiler: bool,
     dry_run: bool,
     remove: bool,
     force: bool,
@@ -81,7 +87,8 @@ def command(
     if remove:
         plan = Removal(site, force).make()
     else:
-        plan = Setup(site, Wanted(apps, public_key, validator, output_limit, force)).make()
+        wanted = Wanted(apps, public_key, validator, output_limit, no_compiler, force)
+        plan = Setup(site, wanted).make()
     _show(plan, site)
     if not plan.steps or dry_run:
         return
