@@ -6,16 +6,19 @@ Without them every value would be the same, only later; so nothing else would no
 from __future__ import annotations
 
 import pickle
+import struct
 import sys
+import uuid
 from typing import Any
 
 import codec_types
 import numpy as np
 import pytest
-from codec_hostile import name, new, number, pickled, text
+from codec_hostile import name, new, number, pickled, row, table, text
 from codec_types import Plain
 
-from pyboinc.codec import Budget, Registry, RejectedResult, decode, whole
+from pyboinc import codec
+from pyboinc.codec import Budget, EncodeError, Registry, RejectedResult, decode, encode, whole
 from pyboinc.codec.loader import Loader
 from pyboinc.codec.opcodes import setitems
 from pyboinc.codec.registry import OwnClasses
@@ -96,6 +99,16 @@ def test_heads_are_remembered_and_are_few(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(learned) == 5  # the loader itself knows the last one
 
 
+def test_contents_of_any_length_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick: however long the number is in which their length is written."""
+    array = np.arange(5, dtype="i4")
+    data, raw = pickle.dumps([array, array + 1], 4), array.tobytes()
+    for code in (b"C" + bytes([20]), b"B" + struct.pack("<I", 20), b"\x8e" + struct.pack("<Q", 20)):
+        written = b"\x80\x04" + data[11:].replace(b"C\x14" + raw, code + raw)
+        assert 0 not in calls(written, monkeypatch)
+        assert decode(written, CLASSES)[0].tolist() == [0, 1, 2, 3, 4]
+
+
 # ---- keys and values -----------------------------------------------------------------
 
 PAIRS = {"a": 1, "b": 300, "c": 0.5, "d": None, "e": True, "f": False, "g": "text", "h": "g"}
@@ -146,6 +159,18 @@ def test_many_or_few_pairs_are_put_in_alike() -> None:
         assert stack == [{n: -n for n in range(count)}]
         with pytest.raises(ValueError, match="can not be a key"):
             setitems(loader, [{}], [[], 1] * count)
+
+
+def test_a_plain_object_needs_no_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick: most outputs are read, and most inputs written, without one."""
+    arrays = pickle.dumps(Plain(np.arange(4.0)), 4)
+    decode(arrays, CLASSES)  # the first of its kind is learned
+    monkeypatch.setattr(codec, "Loader", None)
+    for content in (1, 0.5, "text", None, True, [1, 2], {"a": 1.5}):
+        data = encode(Plain(content), "input", CLASSES)
+        if type(content) not in (list, dict):
+            assert vars(decode(data, CLASSES)) == {"value": content}
+    assert decode(arrays, CLASSES).value.tolist() == [0, 1, 2, 3]
 
 
 # ---- keys that are numbers -----------------------------------------------------------
@@ -211,3 +236,44 @@ def test_a_strange_enumeration_has_no_other_members() -> None:
     for value in (number(2), text("A"), b"N"):
         with pytest.raises(RejectedResult, match=r"strange\.Strange has no member with the value"):
             decode(pickled(member, value, b"\x85R"), classes)
+
+
+def test_a_trusted_class_is_asked_whatever_its_state_is() -> None:
+    """Opt-in: a trusted `__setstate__` runs for a dictionary as well, and what it takes is paid.
+
+    So much for each item that it holds, however deep; one byte less is too little.
+    """
+
+    class Counted:
+        def __setstate__(self, state: dict[str, Any]) -> None:
+            self.seen = sorted(state)
+
+    Counted.__module__, Counted.__qualname__ = "counted", "Counted"
+    classes = Registry({("counted", "Counted"): Counted}, [Counted])
+    items = [text("a"), number(1), text("b"), row(*[row(number(n)) for n in range(20)])]
+    data = pickled(new("counted", "Counted"), table(*items), b"b")
+    held = 2 + 2 + 20 + 20  # keys, values, lists in the list, numbers in those
+
+    assert vars(decode(data, classes, Budget(bytes=64 * held))) == {"seen": ["a", "b"]}
+    with pytest.raises(RejectedResult, match="bytes of copies"):
+        decode(data, classes, Budget(bytes=64 * held - 1))
+
+
+@pytest.mark.parametrize("safe", uuid.SafeUUID)
+def test_a_uuid_that_says_how_it_was_made(safe: uuid.SafeUUID) -> None:
+    """Values: a UUID of any making has its number; more in it than Python writes is refused."""
+    value = uuid.UUID(int=5, is_safe=safe)
+    assert decode(pickle.dumps(value, 4), CLASSES) == value
+    more = pickled(new("uuid", "UUID"), table(text("int"), number(5), text("hex"), number(5)), b"b")
+    with pytest.raises(RejectedResult, match="not the number of a UUID"):
+        decode(more, CLASSES)
+
+
+def test_what_is_nested_too_deep_is_told_so() -> None:
+    """Messages: the whole reason, and where it is."""
+    value: list[Any] = []
+    for _ in range(9):
+        value = [value]
+    with pytest.raises(EncodeError) as caught:
+        encode(value, "input", CLASSES, Budget(depth=5))
+    assert str(caught.value) == "input[0][0][0][0][0]: nested more than 5 deep"

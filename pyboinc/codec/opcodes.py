@@ -82,21 +82,6 @@ def _sized(loader: Loader, pos: int, width: int) -> Tuple[int, int]:
 # ---- values ---------------------------------------------------------------------------
 
 
-def _constants() -> None:
-    def pushing(constant: Any) -> Opcode:
-        def push(loader: Loader, stack: List[Any], pos: int) -> int:
-            stack.append(constant)
-            return pos
-
-        return push
-
-    for code, constant in ((0x4E, None), (0x88, True), (0x89, False)):
-        OPCODES[code] = pushing(constant)
-
-
-_constants()
-
-
 def _payloads() -> None:
     def text(width: int) -> Opcode:
         def push(loader: Loader, stack: List[Any], pos: int) -> int:
