@@ -10,9 +10,12 @@ import pytest
 from boinc_project import mariadb
 from boinc_project.place import StandIn
 from boinc_project.world import World
+from click.testing import CliRunner
 
 from pyboinc import bundle, codec, config
 from pyboinc.backends import Backend, failure_from_bytes, find_backend
+from pyboinc.backends.boinc import rows
+from pyboinc.cli import main
 from pyboinc.jobdir import ERROR, OUTPUT, JobDirectory, RunRecord
 
 SLAVE = "from pyboinc import pyboinc_get_input, pyboinc_return_output\n"
@@ -52,6 +55,7 @@ class Side:
         record = self.directory.record
         assert record is not None
         record.batch = backend.begin_batch("0123456789abcdef")
+        self.directory.save(record)
         return backend
 
     def name(self, sequence: int) -> str:
@@ -159,3 +163,25 @@ def test_a_master_that_misses_a_cancelled_job_is_told_of_it(side: Side) -> None:
     side.backend.reissue([1], unless_there=True)
     assert side.outcomes() == ["1.error"]
     assert side.project.workunits() == [side.name(one) for one in range(3)]
+
+
+def test_a_batch_that_is_cleaned_away_leaves_nothing_at_the_project(side: Side) -> None:
+    """pyboinc clean: jobs are cancelled; no word of the batch is left, nor its slave's archive."""
+    side.cancel(0)
+    side.world.settle()
+    number = side.name(0).split("_")[1]
+    (side.project.ours / "kept" / number).mkdir()
+    (side.project.ours / "kept" / number / f"{number}_2.out").write_bytes(b"late")
+    side.backend.close()
+    side.directory.close()
+    keys = {"backend": "boinc", "project_dir": side.project.root, "signing_key": side.project.key}
+    lines = [f'{name} = "{value}"' for name, value in keys.items()]
+    (side.directory.path / "pyboinc.toml").write_text("\n".join(lines))
+    done = CliRunner().invoke(main, ["clean", "--yes", str(side.directory.path)])
+    assert done.exit_code == 0, done.output
+    for place in ("batches", "failed", "kept"):
+        assert not (side.project.ours / place / number).exists()
+    assert not {name for name in side.project.downloads() if name.startswith("pyb_slave")}
+    assert side.project.batch()["state"] == rows.ABORTED
+    masks = side.project.select("select distinct error_mask & 16 from workunit")
+    assert masks == [(16,)]

@@ -103,6 +103,7 @@ def _stop_jobs(batch: Batch) -> None:
     if copies.original_of(batch.directory) is not None:
         return
     if batch.record.batch is not None and len(journal.handled) < journal.calls:
+        batch.directory.abandon()
         batch.backend.begin_batch(batch.record.token)
         batch.backend.cancel()
         batch.backend.close()

@@ -163,7 +163,11 @@ class BoincBackend:
         numbers = workunits.unfinished()
         self._batches.write(self._batch, state=rows.ABORTED)
         self._cancel(numbers)
-        watch.count()
+        record = self._directory.record
+        if record is not None and record.abandoned:
+            watch.measure()  # nobody will ask for its outcomes
+        else:
+            watch.count()
         return len(numbers)
 
     def _cancel(self, numbers: Sequence[int]) -> None:
@@ -309,7 +313,7 @@ class BoincBackend:
             nerror_jobs=counts.failed,
             **columns,
         )
-        disk.remove(self._project.ours / "batches" / str(self._batch))
-        disk.remove(self._project.ours / "failed" / str(self._batch))
-        disk.remove_empty(self._project.ours / "kept" / str(self._batch))
+        for place in ("batches", "failed"):
+            disk.remove(self._project.ours / place / str(self._batch))
+        disk.remove_tree(self._project.ours / "kept" / str(self._batch))
         self._archives.strike_out(self._batch)
