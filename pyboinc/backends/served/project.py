@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from html import escape
 from pathlib import Path
-from typing import Any
 
 from pyboinc import disk
 from pyboinc.backends.local.emulator import Emulator
@@ -23,9 +20,6 @@ from pyboinc.backends.served.scheduler import Policy, Scheduler
 from pyboinc.disk import AppendLog
 from pyboinc.jobdir import check_archive
 from pyboinc.project import Outcome, ServerState
-
-Pages = Callable[[Any, str, Callable[[Callable[[], Any]], Awaitable[Any]]], None]
-"""Adds routes to a web application, below a path, given how the project is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,6 @@ class Project:
         self.path = f"/{self.registry.value('word', f'pyboinc_{secrets.token_hex(4)}')}/"
         self.url = f"http://{address.shown}:{address.port}{self.path}"
         self.name = f"PyBOINC {self.path.strip('/').removeprefix('pyboinc_')}"
-        self.pages: list[Pages] = []
         self._bundles = state / "bundles"
         local = state / "local"
         self._apps = local / "apps"
@@ -135,14 +128,3 @@ class Project:
         data = self.catalogue.input(rows)
         self.emulator.forget(identifier)
         return data
-
-    def master_page(self) -> str:
-        """Return the page at the project's address: for people, and for a client that attaches."""
-        scheduler = f"{self.url}cgi"
-        return (
-            f"<!DOCTYPE html>\n<html>\n<head>\n<title>{escape(self.name)}</title>\n"
-            f'<link rel="boinc_scheduler" href="{scheduler}">\n</head>\n<body>\n'
-            f"<!--\n<scheduler>{scheduler}</scheduler>\n-->\n<h1>{escape(self.name)}</h1>\n"
-            f"<p>A project for BOINC clients.  To attach one:</p>\n"
-            f"<pre>boinccmd --project_attach {self.url} ACCOUNT_KEY</pre>\n</body>\n</html>\n"
-        )

@@ -20,9 +20,11 @@ from pyboinc.backends.served import accounts
 from pyboinc.backends.served.catalogue import INPUT_NAME
 from pyboinc.backends.served.gate import Gate, TooMany
 from pyboinc.backends.served.messages import LARGEST, parse_request
+from pyboinc.backends.served.pages import Pages
 from pyboinc.backends.served.project import Project
 from pyboinc.backends.served.receiving import Receiver
 from pyboinc.backends.served.replies import Reply, write_reply
+from pyboinc.backends.served.survey import Survey
 from pyboinc.errors import RejectedRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -84,15 +86,14 @@ class Web:
 
         add = app.router.add_route
         add("GET", "/", home)
-        add("GET", path, self._master_page)
         add("POST", f"{path}cgi", self._scheduler)
         add("POST", f"{path}file_upload_handler", self._upload)
         add("GET", f"{path}download/{{name}}", self._download)
         add("GET", f"{path}get_project_config.php", self._configuration)
         add("GET", f"{path}lookup_account.php", self._lookup)
         add("GET", f"{path}create_account.php", self._create)
-        for register in self._project.pages:
-            register(app, path, self._gate.ask)
+        survey = Survey(self._project.emulator.store.path, self._project.emulator.batch)
+        Pages(survey, self._project).add_to(app, path)
 
     # Who stays, and how long.
 
@@ -142,9 +143,6 @@ class Web:
         return b"".join(parts)
 
     # What clients ask for.
-
-    async def _master_page(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(text=self._project.master_page(), content_type="text/html")
 
     async def _scheduler(self, request: web.Request) -> web.StreamResponse:
         body = await self._body(request, LARGEST)
