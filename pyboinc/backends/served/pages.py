@@ -32,7 +32,7 @@ COOKIE = "pyboinc_key"
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -97,8 +97,9 @@ class Pages:
         return answer
 
     def _is_key(self, key: str) -> bool:
+        given = key.encode(errors="replace")  # a header may hold bytes that are no text
         accounts = list(self._project.registry.accounts.values())
-        return any(compare_digest(key.encode(), one.key.encode()) for one in accounts)
+        return any(compare_digest(given, one.key.encode()) for one in accounts)
 
     def _check(self, request: web.Request) -> None:
         """Raise unless whoever asks may see the project's data."""
