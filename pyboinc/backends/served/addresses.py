@@ -30,6 +30,7 @@ def choose(path: Path, host: str, port: int) -> tuple[Address, Any]:
     else:
         sock = bound(host, port)
     address = Address(host, _shown(host), sock.getsockname()[1])
+    sock.listen()  # who reads the address and comes at once waits in line, and is not refused
     disk.publish(path, json.dumps({"host": host, "port": address.port}).encode() + b"\n")
     return address, sock
 
