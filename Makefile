@@ -15,7 +15,8 @@ OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 # What some tests need beside Python: a program, and Debian's package that has it.  Where it can
 # not be installed, these tests are left out, and say so; under CI that fails the run.
 NEEDED = strace:strace mariadb-install-db:mariadb-server-core my_print_defaults:mariadb-client-core \
-	php:php-cli objcopy:binutils boinc:boinc-client chromium:chromium chromedriver:chromium-driver
+	php:php-cli objcopy:binutils cc:gcc cc:libc6-dev boinc:boinc-client chromium:chromium \
+	chromedriver:chromium-driver
 
 .PHONY: demo test needed compiled sweep flakes mutants clean
 

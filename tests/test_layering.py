@@ -73,7 +73,7 @@ BELOW = {
     "local": "backends project validation jobdir bundle config faults slave codec errors names",
     "simulated": "local backends project validation jobdir bundle config faults slave codec errors"
     " names",
-    "served": "local backends project jobdir validation bundle signing config faults slave"
+    "served": "live local backends project jobdir validation bundle signing config faults slave"
     " codec errors names",
     "boinc": "backends jobdir signing slave config errors names",
     "backends": "jobdir bundle codec config errors names",
