@@ -225,10 +225,13 @@ def _options(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 def _insert(database: pymysql.Connection[Any], part: list[str]) -> None:
     query = f"insert into workunit ({_COLUMNS}) values {', '.join(part)}"
+    said = ""
     try:
         database.query(query)
     except pymysql.MySQLError as error:
-        raise Refused(f"Database error: {error.args[-1]}\nquery={query}") from None
+        said = str(error.args[-1])
+    if said:  # not above: an error holds on to the connection that it came from
+        raise Refused(f"Database error: {said}\nquery={query}")
 
 
 def cancel_jobs(root: Path, arguments: Sequence[str]) -> tuple[int, str]:

@@ -332,9 +332,9 @@ class World:
         )
 
     def late(self, name: str, instance: int = 0) -> None:
-        """Let a host come back that was given up."""
+        """Let a host come back that was given up, with whatever it has."""
         ((number,),) = self._select("select id from workunit where name=%s", name)
-        self.report(self._load(number), instance, "run")
+        self.report(self._load(number), instance, "garbage")
 
     # Rows.
 

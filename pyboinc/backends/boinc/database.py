@@ -87,22 +87,24 @@ class Database:
         return list(self._execute(query, values).fetchall())
 
     def _execute(self, query: str, values: tuple[object, ...]) -> Any:
-        from pymysql import err
-
+        err = _driver().err
         try:
             if self._connection is None:
                 self._connection = _connect(self._login)
             cursor = self._connection.cursor()
             cursor.execute(query, values or None)
             return cursor
-        except (err.OperationalError, err.InterfaceError, err.InternalError, OSError) as error:
-            number = error.args[0] if error.args else 0
-            if not isinstance(error, OSError) and number not in _GONE:
-                raise _refusal(self._login, error) from None
-            self.close()
-            raise Gone(_words(error)) from None
-        except err.MySQLError as error:
-            raise _refusal(self._login, error) from None
+        except (err.MySQLError, OSError) as error:
+            problem = self._problem(error)
+        # Raised here, for the driver's errors hold on to the connection that they came from.
+        self.close()
+        raise problem
+
+    def _problem(self, error: Exception) -> Exception:
+        number = error.args[0] if error.args else 0
+        if isinstance(error, OSError) or number in _GONE:
+            return Gone(_words(error))
+        return _refusal(self._login, error)
 
     def close(self) -> None:
         """Give the connection back."""
@@ -118,14 +120,18 @@ class Gone(Exception):
     """The server does not answer just now."""
 
 
-def _connect(login: Login) -> Any:
+def _driver() -> Any:
     try:
         import pymysql
     except ImportError:
         raise ConfigurationError(
             "the backend boinc needs the package PyMySQL: pip install 'pyboinc[boinc]'"
         ) from None
-    return pymysql.connect(
+    return pymysql
+
+
+def _connect(login: Login) -> Any:
+    return _driver().connect(
         **_address(login.host),
         user=login.user,
         password=login.password,
