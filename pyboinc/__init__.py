@@ -66,6 +66,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError("module 'pyboinc' has no attribute %r" % name)
     try:
         value = getattr(import_module("pyboinc." + _HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "pyboinc." + _HOME[name]:
+            raise
+        value = _left_at_home(name)
     except KeyboardInterrupt:
         if _HOME[name] != "master":
             raise
@@ -76,6 +80,17 @@ def __getattr__(name: str) -> Any:
         sys.exit(130)
     globals()[name] = value
     return value
+
+
+def _left_at_home(name: str) -> Any:
+    """Stand in for *name*, which is the master's, in a slave that imports all names."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        from pyboinc.errors import SlaveError
+
+        raise SlaveError(name + " is for a master program; on a volunteer's computer is none")
+
+    return type(name, (), {"__new__": refuse})
 
 
 def __dir__() -> "list[str]":

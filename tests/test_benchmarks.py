@@ -76,6 +76,12 @@ def test_a_contestant_that_can_not_run_does_not_stop_the_others() -> None:
     assert re.search(r"^plain loop .* x ", printed, re.MULTILINE)
 
 
+def test_the_volunteers_benchmark_compares_with_a_bare_interpreter() -> None:
+    """What a job costs before it begins: in ms and as a multiple of python -c pass."""
+    printed = run("volunteer_start.py", "--rounds", "1", "--python3-only")
+    assert re.search(r"^python3 form .* ms of a processor .* x python -I -c pass", printed, re.M)
+
+
 def test_the_start_benchmark_compares_with_a_bare_interpreter() -> None:
     """import pyboinc and ten jobs: each in ms, and as a multiple of python -c pass."""
     printed = run("startup.py", "--rounds", "1")

@@ -38,6 +38,12 @@ pyboinc_fraction_done(0.5)
 if work == "far away":
     os.chdir("/")
     import sqlite3, decimal
+elif work == "all names":
+    from pyboinc import *
+    try:
+        pyboinc_call("app_slave.py", 7)
+    except PyboincError as error:
+        work = str(error)
 elif work == "fail":
     raise ValueError("seven")
 elif work == "wait":
@@ -203,12 +209,18 @@ def test_a_slave_may_go_elsewhere(volunteer: Volunteer) -> None:
     assert volunteer.answer()["work"] == "far away"
 
 
+def test_a_slave_may_import_all_names(volunteer: Volunteer) -> None:
+    """App versions: ``from pyboinc import *`` works where the master's half is not."""
+    assert volunteer.ended(volunteer.begin("all names")) == (0, "")
+    assert "pyboinc_call is for a master program" in str(volunteer.answer()["work"])
+
+
 def test_a_traceback_shows_the_slaves_frames_only(volunteer: Volunteer) -> None:
     """App versions: what a failed job says begins and ends in the slave."""
     status, stderr = volunteer.ended(volunteer.begin("fail"))
     assert status == 1
     assert [line for line in stderr.splitlines() if "File" in line] == [
-        '  File "app_slave.py", line 11, in <module>'
+        '  File "app_slave.py", line 17, in <module>'
     ]
     assert stderr.endswith("ValueError: seven\n")
     assert not (volunteer.slot / "boinc_finish_called").exists()

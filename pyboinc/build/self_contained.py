@@ -33,12 +33,16 @@ from pyboinc.build.slave_half import files, main_program, modules
 from pyboinc.errors import ConfigurationError
 
 LEFT_OUT = (
+    "_curses",
+    "_curses_panel",
+    "_tkinter",
     "antigravity",
     "curses",
     "distutils",
     "ensurepip",
     "idlelib",
     "lib2to3",
+    "nis",
     "pydoc_data",
     "readline",
     "test",
@@ -70,7 +74,7 @@ def build(built: AppVersion, packages: Sequence[str] = ()) -> dict[str, bytes]:
     _check(packages)
     runtime = f"{built.name}_runtime"
     with tempfile.TemporaryDirectory(prefix="pyboinc-build-") as scratch:
-        data = _one_file(Path(scratch), runtime, built.public_key, packages)
+        data = freeze(Path(scratch), runtime, built.public_key, packages).read_bytes()
     main = _MAIN.format(name=built.name, runtime=runtime, cleaned=CLEANED).encode()
     xml = version_xml(built.name, [runtime])
     return {built.name: main, runtime: data, "version.xml": xml}
@@ -89,14 +93,20 @@ def _check(packages: Sequence[str]) -> None:
             )
 
 
-def _one_file(scratch: Path, name: str, public_key: str, packages: Sequence[str]) -> bytes:
-    """Return what PyInstaller makes of the slave half and *packages*."""
+def freeze(
+    scratch: Path, name: str, public_key: str, packages: Sequence[str] = (), one_file: bool = True
+) -> Path:
+    """Return the program that PyInstaller makes of the slave half and *packages* in *scratch*.
+
+    Without *one_file* it needs the directory that it is in.
+    """
     # A copy of the slave half alone: else whatever it mentions of the rest would come along.
     sources = scratch / "sources"
     for path, data in {"main.py": main_program(public_key), **files()}.items():
         (sources / path).parent.mkdir(parents=True, exist_ok=True)
         (sources / path).write_bytes(data)
-    command = [sys.executable, "-m", "PyInstaller", *_options(scratch, name, packages)]
+    options = ["--onefile" if one_file else "--onedir", *_options(scratch, name, packages)]
+    command = [sys.executable, "-m", "PyInstaller", *options]
     # The same sources give the same file: no dates, and no order that depends on a hash.
     environment = {**os.environ, "PYTHONHASHSEED": "1", "SOURCE_DATE_EPOCH": "315532800"}
     environment.pop("PYTHONPATH", None)
@@ -111,11 +121,11 @@ def _one_file(scratch: Path, name: str, public_key: str, packages: Sequence[str]
     )
     if made.returncode:
         raise ConfigurationError("PyInstaller failed:\n" + "\n".join(made.stderr.splitlines()[-8:]))
-    return (scratch / "dist" / name).read_bytes()
+    return scratch.joinpath("dist", name) if one_file else scratch.joinpath("dist", name, name)
 
 
 def _options(scratch: Path, name: str, packages: Sequence[str]) -> list[str]:
-    options = ["--onefile", "--name", name, "--paths", str(scratch / "sources")]
+    options = ["--name", name, "--paths", str(scratch / "sources")]
     options += ["--runtime-tmpdir", ".", "--noconfirm", "--noupx", "--log-level", "ERROR"]
     for kind, place in (("distpath", "dist"), ("workpath", "work"), ("specpath", ".")):
         options += [f"--{kind}", str(scratch / place)]
