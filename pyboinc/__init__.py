@@ -86,9 +86,9 @@ def _left_at_home(name: str) -> Any:
     """Stand in for *name*, which is the master's, in a slave that imports all names."""
 
     def refuse(*_: Any, **__: Any) -> Any:
-        from pyboinc.errors import SlaveError
-
-        raise SlaveError(name + " is for a master program; on a volunteer's computer is none")
+        raise __getattr__("PyboincError")(
+            name + " is for a master program; on a volunteer's computer is none"
+        )
 
     return type(name, (), {"__new__": refuse})
 

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+LATER = 600
+"""Seconds after which a client is to try again if there is no room for the slave's code now."""
+
 ARCHIVE = "slave.zip"
 """The signed archive, under the name that it has in a slot."""
 
@@ -53,8 +56,14 @@ def run(public_key: str) -> int:
         _read(path if task is None else task.resolve(ARCHIVE)), public_key
     )
     directory = os.path.join(slot, slave_runner.PROGRAM)
-    _clear(directory)
-    unpack(io.BytesIO(zipped), directory)
+    try:
+        _clear(directory)
+        unpack(io.BytesIO(zipped), directory)
+    except (OSError, ConfigurationError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if task is None or not isinstance(cause, OSError):
+            raise
+        task.exit_temporarily(LATER, f"can not unpack the slave's archive: {cause}")
     return slave_runner.start(slot, fields["slave"], task)
 
 
@@ -87,10 +96,10 @@ def main(public_key: str) -> NoReturn:
         sys.executable = ""  # it is no Python that a slave could start, but this program again
     try:
         status = run(public_key)
-    except PyboincError as problem:
+    except (PyboincError, OSError) as problem:
         sys.stderr.write(f"pyboinc: {problem}\n")
         sys.stderr.flush()
-        status = problem.exit_code
+        status = getattr(problem, "exit_code", 1)
     os._exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import pyboinc
-from pyboinc import boinc_api, codec, signing
+from pyboinc import boinc_api, codec, signing, slave_volunteer, slave_watcher
 from pyboinc.bundle import stored_zip
-from pyboinc.errors import SlaveError
+from pyboinc.errors import ConfigurationError, SlaveError
 
 PROGRAM = """
 import json
@@ -215,3 +216,31 @@ def test_started_as_a_client_does_it_a_slave_that_raises_shows_its_own_frames(
     assert ended.stderr.endswith("ValueError: seven\n")
     assert "slave_runner" not in ended.stderr
     assert "slave_program" not in ended.stderr
+
+
+def test_a_full_disk_is_tried_again_later(slot: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volunteers: where the code can not be unpacked now, the client starts the task later.
+
+    By hand, it is an error.
+    """
+    public_key = (slot.parent.parent.parent / "key").read_text()
+    monkeypatch.chdir(slot)
+    # Neither the lock of the slot nor a thread is for this process.
+    monkeypatch.setattr(boinc_api.Task, "occupy", lambda self: None)
+    monkeypatch.setattr(slave_watcher.Watcher, "start", lambda self: None)
+    monkeypatch.setattr(os, "_exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "chmod", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        slave_volunteer.run(public_key)
+    with pytest.raises(SystemExit, match="^2$"):
+        slave_volunteer.main(public_key)
+    under_client(slot)
+    with pytest.raises(SystemExit, match="^0$"):
+        slave_volunteer.run(public_key)
+    seconds, reason, _ = (slot / "boinc_temporary_exit").read_text().split("\n")
+    assert seconds == "600"
+    assert "No space left" in reason

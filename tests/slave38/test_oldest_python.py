@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import enum
 import os
+import shutil
 import subprocess
 import sys
 import typing
@@ -22,6 +23,9 @@ from pyboinc import codec, errors
 from pyboinc.errors import EncodeError, RejectedResult
 
 PACKAGE = Path(errors.__file__).parent
+
+DATA = Path(__file__).parents[1] / "data"
+"""With slave.signed, an archive whose key was thrown away: what was signed once opens for ever."""
 
 APP_TYPES = """
 class Number:
@@ -185,3 +189,38 @@ def test_a_slave_without_an_output_is_an_error(slot: Path) -> None:
     ended = run(slot, "import pyboinc\n")
     assert ended.returncode == 1
     assert "pyboinc_return_output" in ended.stderr
+
+
+def volunteer(slot: Path) -> subprocess.CompletedProcess[str]:
+    key = str(DATA / "slave.public_key")
+    return python(slot, "-W", "error", "-m", "pyboinc.slave_volunteer", "--public-key", key)
+
+
+def test_what_was_signed_runs(slot: Path) -> None:
+    """Signatures: an archive that was signed by another version of Python is opened and run."""
+    shutil.copy(str(DATA / "slave.signed"), str(slot / "slave.zip"))
+    ended = volunteer(slot)
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert output(slot) == "49"
+
+
+@pytest.mark.parametrize("place", [20, 100, 500, 900, -1])
+def test_what_was_changed_does_not_run(slot: Path, place: int) -> None:
+    """Signatures: one other bit, in key, signature, program or zip, and nothing is run."""
+    changed = bytearray((DATA / "slave.signed").read_bytes())
+    changed[place] ^= 1
+    (slot / "slave.zip").write_bytes(bytes(changed))
+    ended = volunteer(slot)
+    assert (ended.returncode, ended.stderr[:9]) == (2, "pyboinc: ")
+    assert not (slot / "program").exists()
+
+
+def test_a_client_is_heard(slot: Path) -> None:
+    """Client: a slave in a slot hears that it must quit, and ends without a word."""
+    (slot / "init_data.xml").write_text(f"<client_pid>{os.getpid()}</client_pid>")
+    memory = bytearray(8 * 1024)
+    memory[0:9] = b"\1<quit/>\0"
+    (slot / "boinc_mmap_file").write_bytes(bytes(memory))
+    ended = run(slot, "while True:\n    pass\n")
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert not (slot / "boinc_finish_called").exists()
