@@ -263,6 +263,8 @@ class BoincBackend:
             workunits = Workunits(self._database, self._batch or self._number())
             say = self.first_errors.append
             watch = Watch(self._directory, self._project, self._batches, workunits, say)
+            if not self._is_new:
+                watch.issues.update(workunits.reissued())
             making = Making(
                 self._directory,
                 self._project,

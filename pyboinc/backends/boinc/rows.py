@@ -190,6 +190,19 @@ class Workunits:
                 )
         return found
 
+    def reissued(self) -> dict[int, int]:
+        """Return the jobs that were made again, each with the number of its latest issue."""
+        rows = self._database.select(
+            "select name from workunit where batch=%s and name regexp '^pyb_[0-9]+_[0-9]+_[0-9]+$'",
+            self.batch,
+        )
+        found: dict[int, int] = {}
+        for (name,) in rows:
+            job = parse_workunit(str(name))
+            if job is not None:
+                found[job.sequence] = max(job.issue, found.get(job.sequence, 0))
+        return found
+
     def number(self) -> int:
         """Return how many workunits there are."""
         rows = self._database.select("select count(*) from workunit where batch=%s", self.batch)

@@ -30,8 +30,15 @@ class SimulatedBackend:
         self._directory = directory
         self._counts = Counts()
         self.first_errors: list[str] = []
-        self._link = _link()
-        self._ask("directory", str(directory.path))
+        self._link: Link | None = None
+        self._open()
+
+    def _open(self) -> Link:
+        """Take up the socket: at the start, and when a next phase goes on after :meth:`close`."""
+        if self._link is None:
+            self._link = _link()
+            self._ask("directory", str(self._directory.path))
+        return self._link
 
     def begin_batch(self, token: str) -> str:
         """Return the ID of the batch of *token*; begin it if there is none."""
@@ -79,12 +86,15 @@ class SimulatedBackend:
 
     def close(self) -> None:
         """Leave the project, which goes on without a master."""
-        self._link.close()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def _ask(self, what: str, *details: object) -> Any:
         """Ask the command's process for something, and return its answer."""
-        self._link.say([what, *details])
-        answer = self._link.hear()
+        link = self._open()
+        link.say([what, *details])
+        answer = link.hear()
         if answer is None:
             raise BackendError("pyboinc simulate has ended; nothing is lost: run it again")
         if "refused" in answer:
