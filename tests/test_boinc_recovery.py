@@ -22,57 +22,12 @@ import pytest
 from boinc_project import mariadb
 from boinc_project.masters import BoincPlace
 from boinc_project.place import StandIn
+from boinc_project.recovery import EXPECTED, FILES, check_recovery
 from boinc_project.world import World
 from masters import crash
 from source import ROOT
 
 EVERY_STEP = os.environ.get("PYBOINC_TEST_EVERY_STEP", "") not in ("", "0")
-
-PROGRAM = """
-import os
-from app_types import Input
-from pyboinc import pyboinc_call, pyboinc_master
-
-handled = []
-
-def note(index):
-    handled.append(index)
-    with open("handled.log", "a") as log:
-        print(os.getpid(), index, file=log)
-
-def make_calls():
-    for number in (0, 1, 13):
-        pyboinc_call("app_slave.py", Input(number), max_errors=1)
-
-def handle_result(output, job):
-    note(job.index)
-    global total
-    total += output.value
-    if job.index == 1:
-        pyboinc_call("app_slave.py", Input(10))
-
-def handle_error(failure):
-    note(failure.index)
-    print("failed:", failure.cause)
-
-total = 0
-pyboinc_master(make_calls, handle_result, handle_error)
-print("handled", sorted(handled), "answer", total)
-"""
-"""Four jobs: one of them fails, and one is called for by a handler."""
-
-SLAVE = """
-from app_types import Output
-from pyboinc import pyboinc_get_input, pyboinc_return_output
-
-number = pyboinc_get_input().number
-if number == 13:
-    raise ValueError("unlucky")
-pyboinc_return_output(Output(number ** 2))
-"""
-
-EXPECTED = "failed: ValueError: unlucky\nhandled [0, 1, 2, 3] answer 101\n"
-FILES = {"app_master.py": PROGRAM, "app_slave.py": SLAVE}
 
 
 @dataclass(frozen=True)
@@ -169,7 +124,7 @@ FLAGS = {"cancel": ["--fresh"]}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_killed_before_a_step_the_next_run_ends_as_if_nothing_had_happened(
+def test_killed_before_a_step_at_a_project(
     row: Row,
     project: StandIn,
     world: World,
@@ -196,21 +151,7 @@ def test_killed_before_a_step_the_next_run_ends_as_if_nothing_had_happened(
         check_recovery(place, world, run.killed)
 
 
-def check_recovery(place: BoincPlace, world: World, killed: bool) -> None:
-    """Check that a master that was killed is gone on with as if it had not been."""
-    if not place.crashed():
-        return  # how many outcomes are handled together is a matter of timing
-    assert killed
-    place.check_at_rest()
-    recorded = place.recorded()
-    with world.at_work():
-        run = place.run()
-    if recorded:
-        assert place.logged()[-1][: len(recorded)] == recorded
-    place.check(run, EXPECTED)
-
-
-def test_the_table_of_the_protocol_is_complete(
+def test_the_table_of_a_real_project_is_complete(
     reached: list[tuple[str, str]], project: StandIn
 ) -> None:
     """Protocol: every step that is taken at a project is in the table, or in those of all runs."""
@@ -236,7 +177,7 @@ def test_the_table_of_the_protocol_is_complete(
     assert missing == set()
 
 
-def test_killed_again_and_again_it_ends_well(
+def test_killed_again_and_again_at_a_project(
     project: StandIn, world: World, tmp_path: Path, seed: int
 ) -> None:
     """Recovery on a project: crashes in the recovery from crashes, at any steps, change nothing."""

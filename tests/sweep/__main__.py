@@ -28,6 +28,7 @@ PARTS = {
     "hostile": "hostile results, one for each technique",
     "fuzz": "mutated and grown pickles",
     "races": "masters and verbs at the same moment, and pieces of two moments put together",
+    "boinc": "a master on a BOINC project killed before each of its steps",
     "soak": "many jobs, with kills all the while",
 }
 """The parts, in their order, and what each tries."""
