@@ -22,6 +22,7 @@ from pyboinc.spelling import nearest
 VERBS = (
     "init",
     "run",
+    "serve",
     "simulate",
     "status",
     "errors",

@@ -11,9 +11,11 @@ from pyboinc.backends.local.server import Options
 class ServedOptions(Options):
     """What a served project is started with, beside the rest: where, and for whom.
 
-    *clients* is how many clients PyBOINC starts itself.
+    *clients* is how many clients PyBOINC starts itself, *per_cpu* how many results a host may
+    have for each of its CPUs.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     clients: int = 0
+    per_cpu: int = 8

@@ -48,7 +48,7 @@ class ServedServer(Server):
         for directory in ("", "apps", "keys"):
             disk.remove_temporaries(state / "local" / directory)  # of servers that were killed
         address, sock = choose(state / "local" / "address", options.host, options.port)
-        policy = Policy(clients=options.clients)
+        policy = Policy(clients=options.clients, per_cpu=options.per_cpu)
         self._project = Project(
             self._emulator, state, self._spool, address, policy, options.max_output
         )
