@@ -130,3 +130,17 @@ def test_the_assimilation_benchmark_compares_with_an_interpreter_for_each_result
         r"^the script alone beside an interpreter each: [0-9.]+ x$", printed, re.MULTILINE
     )
     assert re.search(r"^(met   |MISSED)  results a second: ", printed, re.MULTILINE)
+
+
+def test_the_benchmark_of_the_served_project_loses_nothing() -> None:
+    """Requests a second beside a bare handler and bare commits, and every report is there."""
+    printed = run("serve.py", "--hosts", "40", "--connections", "8")
+
+    for what in (
+        "scheduler requests, durable",
+        "bare handler, same requests",
+        "commits of one row",
+    ):
+        assert re.search(rf"^{what} +[0-9]+ a second$", printed, re.MULTILINE), printed
+    assert "40 hosts, 40 jobs, 40 reports in the database" in printed
+    assert re.search("^met .*lost hosts", printed, re.MULTILINE), printed

@@ -219,7 +219,7 @@ def test_the_document_describes_every_verb_and_flag(name: str) -> None:
     assert f"\n    pyboinc {name}" in section
     command = cli.main.get_command(click.Context(cli.main), name)
     assert command is not None
-    settings = {setting.flag for setting in SETTINGS} if name == "run" else set()
+    settings = {setting.flag for setting in SETTINGS} if name in ("run", "serve") else set()
     for parameter in command.params:
         for flag in set(parameter.opts) - settings:
             if flag.startswith("--"):

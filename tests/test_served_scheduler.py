@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from fake_client import FakeClient, Report, names
 from served_bench import INPUT, MAX_OUTPUT, ServedBench, output
+from test_emulator import Bench
 
+from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.served.scheduler import Policy
+from pyboinc.config.limits import Limits
 from pyboinc.errors import RejectedRequest
+from pyboinc.project import Report as ProjectReport
+from pyboinc.records import SpooledCall, checksum
 
 
 @pytest.fixture
@@ -507,3 +512,91 @@ def _spoil(place: random.Random, body: bytearray) -> None:
         case _:
             other = place.randrange(len(body) or 1)
             body[start:stop], body[other : other + 9] = body[other : other + 9], body[start:stop]
+
+
+# ---------------------------------------------------------------- as emulated hosts
+
+
+def _lives(emulator: Emulator) -> list[object]:
+    """The rows of all workunits and results, but for what is of hosts, times and files."""
+    found: list[object] = []
+    for identifier in (1 << 40 | n for n in range(emulator.tally.total)):
+        (rows,) = emulator.store.load([identifier])
+        one = rows.workunit
+        found.append((one.canonical_instance, one.error_mask, one.assimilate_state))
+        for result in rows.results:
+            what = result.server_state, result.outcome, result.client_state, result.validate_state
+            found.append((*what, result.exit_status, result.output, result.file_delete_state))
+    return found
+
+
+STORY = (
+    *(("answer", 0, 1), ("fail", 1, 1), ("fail", 1, 11), ("answer", 1, 1)),
+    *(("answer", 2, 5), ("answer", 2, 6), ("answer", 2, 6), ("vanish", 3, 0), ("answer", 3, 1)),
+    *(("send", 4, 0), ("cancel", 4, 0)),
+)
+"""What happens to five jobs: success; error and crash; outvoted; missed deadline; cancelled."""
+
+
+def _limits(sequence: int) -> dict[str, int]:
+    return {"quorum": 2} if sequence == 2 else {"max_errors": 3}
+
+
+def test_clients_leave_the_rows_that_emulated_hosts_leave(tmp_path: Path) -> None:
+    """Fidelity: one story, told by emulated hosts and by clients, ends in the same rows."""
+    (tmp_path / "emulated").mkdir()
+    emulated = Bench(tmp_path / "emulated")
+    served = ServedBench(tmp_path / "served", Policy(per_cpu=1))
+    for sequence in range(5):
+        limits = Limits(**{"fpops": 1e9, **_limits(sequence)})
+        for emulator, what in ((emulated.emulator, "s.py"), (served.emulator, "app_slave.py")):
+            size = len(INPUT), checksum((INPUT,))
+            call = SpooledCall(sequence, what, served.bundle, 1, {}, 0, *size)
+            emulator.create([call], limits)
+            emulator.commit()
+    _tell_emulated(emulated)
+    _tell_served(served)
+
+    assert _lives(served.emulator) == _lives(emulated.emulator)
+    served.check()
+    for one in (emulated, served):
+        one.emulator.store.close()
+
+
+def _tell_emulated(bench: Bench) -> None:
+    hosts = 0
+    for what, sequence, value in STORY:
+        if what == "cancel":
+            bench.emulator.cancel()
+            bench.emulator.commit()
+            continue
+        hosts += 1
+        rows, instance = bench.send(f"host-{hosts}")
+        assert rows.details.sequence == sequence
+        if what == "answer":
+            bench.answer(rows, instance, value)
+        elif what == "fail":
+            bench.emulator.report(rows.workunit.id, ProjectReport.error(instance, value))
+        elif what == "vanish":
+            bench.emulator.expire(rows.workunit.id, instance)
+        bench.emulator.commit()
+
+
+def _tell_served(bench: ServedBench) -> None:
+    for number, (what, sequence, value) in enumerate(STORY):
+        if what == "cancel":
+            bench.emulator.cancel()
+            bench.emulator.commit()
+            continue
+        client = bench.client(0, cpid=f"{number:032x}")
+        client.ask()
+        (name,) = client.tasks
+        assert name.startswith(f"1_{sequence}_")
+        if what == "answer":
+            client.finish(name, output(value))
+        elif what == "fail":
+            client.fail(name, status=value)
+        elif what == "vanish":
+            bench.pass_deadlines()
+        if client.reports:
+            client.ask(seconds=0)

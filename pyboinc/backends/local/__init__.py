@@ -229,7 +229,7 @@ class LocalBackend:
                 f"status {status}); what it said stands above; run the same command to go on"
             )
         pending, started = self._unanswered, self._started
-        self.close()
+        self._stop_server()
         self._start_server()
         self._started = started
         if started and {"start": True} not in pending:
@@ -285,6 +285,9 @@ class LocalBackend:
 
     def close(self) -> None:
         """Stop the hosts; the batch can be continued later."""
+        self._stop_server()
+
+    def _stop_server(self) -> None:
         if self._server is None:
             return
         self._tell({"stop": True})
