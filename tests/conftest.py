@@ -54,10 +54,12 @@ hypothesis.settings.load_profile("ci" if CI else "laptop")
 
 LONG = {
     "test_bad_input",
+    "test_boinc_client",
     "test_disk_states",
     "test_examples",
     "test_pairs",
     "test_project_properties",
+    "test_served_server",
     "test_soak",
 }
 """Modules with a test that takes five seconds or more."""
