@@ -55,7 +55,7 @@ def job_directory(path: Path, jobs: int) -> None:
     directory.close()
 
 
-def submit(path: Path, project: Path, only_stage: bool) -> None:
+def submit(path: Path, project: Path, only_stage: bool, seconds_to_wait: float) -> None:
     """Be a master that makes jobs of the calls in *path*; print how long that took."""
     from pyboinc import config
     from pyboinc.backends.boinc import BoincBackend
@@ -78,9 +78,8 @@ def submit(path: Path, project: Path, only_stage: bool) -> None:
         backend.submit(0, calls)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    again = time.perf_counter()
-    waiting = {} if only_stage else _waiting(backend)
-    answer = {"seconds": seconds, "peak": peak, "waiting": waiting, "waited": again}
+    waiting = {} if only_stage else _waiting(backend, seconds_to_wait)
+    answer = {"seconds": seconds, "peak": peak, "waiting": waiting}
     print(json.dumps({**answer, "restart": 0.0 if only_stage else _restart(directory, settings)}))
 
 
@@ -92,8 +91,8 @@ def _stage(backend: Any, calls: int) -> None:
             making._staging.sync()
 
 
-def _waiting(backend: Any) -> dict[str, float]:
-    """Let a master wait for five seconds; return what it has asked, and for how long."""
+def _waiting(backend: Any, seconds: float) -> dict[str, float]:
+    """Let a master wait for a while (s); return what it has asked, and for how long."""
     from pyboinc.backends.boinc.database import Database
 
     spans: dict[str, list[float]] = {}
@@ -108,8 +107,7 @@ def _waiting(backend: Any) -> dict[str, float]:
             spans.setdefault(kind, []).append(time.perf_counter() - began)
 
     Database._execute = timed  # type: ignore[method-assign]  # counted here, and nowhere else
-    watch, seconds = backend._open()[1], 5.0
-    watch.count()
+    backend._open()[1].count()
     counted = sum(spans.pop("count", [0.0]))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -139,10 +137,10 @@ def _restart(directory: Any, settings: Any) -> float:
 class Bench:
     """A stand-in project, and job directories one after the other."""
 
-    def __init__(self, root: Path, jobs: int) -> None:
+    def __init__(self, root: Path, jobs: int, waiting: float) -> None:
         from boinc_project.place import StandIn
 
-        self.root, self.jobs = root, jobs
+        self.root, self.jobs, self.waiting = root, jobs, waiting
         self.project = StandIn(root / "project")
         for program in ("create_work", "cancel_jobs"):
             self.project.put_program(program, alone=True)
@@ -156,7 +154,7 @@ class Bench:
         job_directory(path, self.jobs)
         command = [sys.executable, __file__, *flags, "--submit", str(path)]
         done = subprocess.run(
-            [*command, "--project", str(self.project.root)],
+            [*command, "--project", str(self.project.root), "--waiting", str(self.waiting)],
             env=environment(),
             stdout=subprocess.PIPE,
             check=True,
@@ -212,17 +210,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=20_000, help="in a batch (20000)")
     parser.add_argument("--rounds", type=int, default=3, help="turns for each (3)")
+    parser.add_argument("--waiting", type=float, default=5.0, help="seconds of polling (5)")
     parser.add_argument("--directory", help="where all of it is made (default: TMPDIR)")
     parser.add_argument("--submit", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--project", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--only-stage", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.submit:
-        submit(options.submit, options.project, options.only_stage)
+        submit(options.submit, options.project, options.only_stage, options.waiting)
         return 0
     sys.path.insert(0, str(TESTS))
     with tempfile.TemporaryDirectory(dir=options.directory, ignore_cleanup_errors=True) as place:
-        bench = Bench(Path(place), options.jobs)
+        bench = Bench(Path(place), options.jobs, options.waiting)
         try:
             return measure(bench, options.rounds)
         finally:

@@ -5,12 +5,14 @@ No figure is tested: what a computer that runs tests can do says nothing.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from boinc_project import mariadb
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -19,7 +21,10 @@ def run(*arguments: str) -> str:
     """Return what a benchmark prints."""
     program, *others = arguments
     command = [sys.executable, str(BENCHMARKS / program), *others]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    environ = {**os.environ, mariadb.RUN: str(mariadb.run_of_tests())}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environ
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -144,3 +149,14 @@ def test_the_benchmark_of_the_served_project_loses_nothing() -> None:
         assert re.search(rf"^{what} +[0-9]+ a second$", printed, re.MULTILINE), printed
     assert "40 hosts, 40 jobs, 40 reports in the database" in printed
     assert re.search("^met .*lost hosts", printed, re.MULTILINE), printed
+
+
+def test_the_submission_benchmark_compares_with_its_parts() -> None:
+    """Jobs a second from spool to rows, staging and create_work alone, memory, and polling."""
+    mariadb.require()
+    printed = run("boinc_submit.py", "--jobs", "30", "--rounds", "1", "--waiting", "0.5")
+    for name in ("spool to rows", "staging alone", "create_work alone"):
+        assert re.search(rf"^{name} +\d+ jobs/s", printed, re.MULTILINE), printed
+    assert re.search(r"^waiting: [0-9.]+ cheap queries a second, each ", printed, re.MULTILINE)
+    assert re.search(r"^(met   |MISSED)  staging and creation: ", printed, re.MULTILINE)
+    assert re.search(r"^(met   |MISSED)  peak memory of the master: ", printed, re.MULTILINE)

@@ -37,14 +37,20 @@ def require() -> None:
         pytest.skip("MariaDB is missing: apt-get install mariadb-server-core mariadb-client-core")
 
 
-def _run_of_tests() -> int:
+RUN = "PYBOINC_TEST_RUN"
+"""The variable that tells a program which run of tests it belongs to."""
+
+
+def run_of_tests() -> int:
     """The process that all processes of this run of tests have in common."""
+    if RUN in os.environ:
+        return int(os.environ[RUN])
     return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
 
 def socket() -> str:
     """Return the path of the server's socket; start the server if need be."""
-    process = _run_of_tests()
+    process = run_of_tests()
     root = memory() or Path(tempfile.gettempdir())
     directory = root / f"pyboinc-mariadb-{process}"
     with open(root / f".pyboinc-mariadb-{process}.lock", "w") as lock:
@@ -57,7 +63,8 @@ def socket() -> str:
                 sys.executable,
                 command,
                 {**{n: v for n, v in os.environ.items() if "COV" not in n}, "PATH": PATH},
-                file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+                # Nobody is to wait for its end because it has a pipe of theirs.
+                file_actions=[(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_RDWR, 0) for n in range(3)],
                 setsid=True,
             )
         deadline = time.monotonic() + PATIENCE
