@@ -55,6 +55,7 @@ hypothesis.settings.load_profile("ci" if CI else "laptop")
 LONG = {
     "test_bad_input",
     "test_boinc_client",
+    "test_build",
     "test_disk_states",
     "test_examples",
     "test_pairs",

@@ -137,6 +137,12 @@ class Volunteer(Client):
         return value
 
 
+@pytest.fixture(scope="module")
+def theirs() -> rsa.RSAPrivateKey:
+    """A key of somebody else's."""
+    return signing.generate()
+
+
 @pytest.fixture
 def volunteer(tmp_path: Path, either: Form) -> Iterator[Volunteer]:
     client = Volunteer(tmp_path, either)
@@ -160,10 +166,10 @@ def test_a_job_runs_as_a_client_starts_it(volunteer: Volunteer) -> None:
     assert [path.name for path in volunteer.slot.glob("_MEI*")] == []
 
 
-def test_what_nobody_signed_is_refused(volunteer: Volunteer) -> None:
+def test_what_nobody_signed_is_refused(volunteer: Volunteer, theirs: rsa.RSAPrivateKey) -> None:
     """App versions: an archive that was changed, or that another key signed, does not run."""
     changed = volunteer.archive.read_bytes().replace(b"seven", b"eight")
-    other = signing.sign_archive(ZIPPED, "app_slave.py", signing.generate())
+    other = signing.sign_archive(ZIPPED, "app_slave.py", theirs)
     for data in (changed, other):
         volunteer.archive.write_bytes(data)
         status, stderr = volunteer.ended(volunteer.begin("seven"))
@@ -174,9 +180,10 @@ def test_what_nobody_signed_is_refused(volunteer: Volunteer) -> None:
         assert not (volunteer.slot / "program").exists()
 
 
-def test_a_server_gives_no_orders_on_the_command_line(volunteer: Volunteer) -> None:
+def test_a_server_gives_no_orders_on_the_command_line(
+    volunteer: Volunteer, theirs: rsa.RSAPrivateKey
+) -> None:
     """App versions: a job's command line, which nobody has signed, is not looked at."""
-    theirs = signing.generate()
     (volunteer.slot / "key").write_text(signing.public_key(theirs))
     code = "from multiprocessing.resource_tracker import main; import os; os._exit(99)"
     for words in (["--public-key", "key"], ["-c", code], ["--multiprocessing-fork"]):
