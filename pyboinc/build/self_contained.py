@@ -3,8 +3,8 @@
 PyInstaller makes it, for the platform of the computer that it runs on.  Its *one file* is
 chosen, not the directory that PyInstaller can make instead.  A BOINC app version is a set of
 files, each signed, downloaded and counted by itself; a directory of 40 would have to be copied
-into the slot for every job.  The file is downloaded once (12 MB) and unpacks itself into the
-slot (26 MB) at the start of each job, which takes a fifth of a second of a processor: jobs for
+into the slot for every job.  The file is downloaded once (11 MB) and unpacks itself into the
+slot (26 MB) at the start of each job, which takes a third of a second of a processor: jobs for
 volunteers take minutes.  It unpacks into the slot and not into /tmp, because a client clears
 the slot, whatever became of the job, and a volunteer's /tmp may be small or may not execute.
 
