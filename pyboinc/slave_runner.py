@@ -106,7 +106,7 @@ def _own_frames(trace: TracebackType | None) -> TracebackType | None:
     """Return *trace* without the frames of this library and of the import machinery."""
     frames = []
     # As this file calls itself: in an archive, or a self-contained program, there is no such path.
-    library = os.path.dirname(os.path.normpath(run.__code__.co_filename)) + os.sep
+    library = os.path.dirname(os.path.normpath(_show.__code__.co_filename)) + os.sep
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
         file = os.path.normpath(name)  # a client starts us as ../../projects/...
