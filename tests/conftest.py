@@ -14,8 +14,9 @@ import random
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -98,6 +99,19 @@ def pytest_collection_finish() -> None:
     """Look for garbage again, in what the tests make."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Run tests that are marked so without coverage's tracer, in a third of the time."""
+    tracer = sys.gettrace()
+    if tracer is None or pyfuncitem.get_closest_marker("unmeasured") is None:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.hookimpl(trylast=True)

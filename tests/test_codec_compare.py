@@ -49,6 +49,7 @@ def test_a_value_is_the_same_as_itself(name: str) -> None:
     assert same(VALUES[name], VALUES[name])
 
 
+@pytest.mark.unmeasured
 def test_all_different_values_differ() -> None:
     """Exact: no two of all the kinds of values are taken for one."""
     values = list(VALUES.items())

@@ -266,6 +266,7 @@ def test_a_get_of_what_is_not_there_is_refused_behind_an_array() -> None:
             load(data)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", range(2))
 def test_tampered_arrays_are_read_as_opcode_by_opcode(part: int, seed: int) -> None:
     """Fuzzing: of arrays that someone has changed, the quick ways make what the opcodes say."""

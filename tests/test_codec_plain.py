@@ -71,6 +71,7 @@ def test_plain_objects_are_read_at_a_glance(attributes: dict[str, Any]) -> None:
     assert agree(data) or shared
 
 
+@pytest.mark.unmeasured
 @given(st.dictionaries(NAMES, SMALL, min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_what_is_nearly_so_is_left_or_the_same(
     attributes: dict[str, Any], chance: random.Random
@@ -131,6 +132,7 @@ def test_arrays_among_the_attributes_are_read_at_a_glance(name: str) -> None:
     assert encode(decode(other, CLASSES), "again", CLASSES) == other
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", range(2))
 def test_arrays_that_are_nearly_so_are_left_or_the_same(part: int, seed: int) -> None:
     """Codec: with opcodes changed, the loader agrees wherever the glance takes an array."""

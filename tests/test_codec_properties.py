@@ -81,6 +81,7 @@ def containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 values = st.recursive(st.one_of(scalars, arrays, hashables), containers, max_leaves=25)
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(values, st.sampled_from([2, 3, 4, 5]))
 def test_any_value_comes_back_the_same(value: Any, protocol: int) -> None:
@@ -95,6 +96,7 @@ def test_any_value_comes_back_the_same(value: Any, protocol: int) -> None:
         assert same_value(data, encode(again, "output", CLASSES), CLASSES)
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(values, st.sampled_from([4, 5]))
 def test_honest_pickles_load_as_pickle_loads_them(value: Any, protocol: int) -> None:
@@ -127,6 +129,7 @@ def _native(value: Any, seen: frozenset[int] = frozenset()) -> Any:
     return value
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(values)
 def test_what_pickletools_optimizes_is_read_too(value: Any) -> None:
@@ -136,6 +139,7 @@ def test_what_pickletools_optimizes_is_read_too(value: Any) -> None:
     assert same_value(data, encode(decode(pickletools.optimize(data), CLASSES)), CLASSES)
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(values, values)
 def test_same_value_is_an_equivalence(first: Any, second: Any) -> None:
@@ -158,6 +162,7 @@ def outcome(data: bytes) -> bool:
     return True
 
 
+@pytest.mark.unmeasured
 @QUICK
 @given(st.binary(max_size=300))
 @example(b"\x80\x04\x95" + b"\xff" * 8)
@@ -187,6 +192,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.unmeasured
 @settings(QUICK, max_examples=400)
 @given(st.lists(st.sampled_from(PARTS), max_size=40))
 def test_any_opcodes_are_a_value_or_a_refusal(parts: list[bytes]) -> None:
@@ -216,6 +222,7 @@ SEEDS += [data for data in codec_hostile.PAYLOADS.values() if 2 < len(data) < 30
 CUT = [pieces for data in SEEDS if (pieces := opcodes(data))]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", range(4))
 def test_changed_bytes_are_a_value_or_a_refusal(part: int, seed: int) -> None:
     """Mutation: bytes changed, cut, doubled and spliced; nothing but RejectedResult is raised."""
@@ -238,6 +245,7 @@ def test_changed_bytes_are_a_value_or_a_refusal(part: int, seed: int) -> None:
     assert codec_traps.ran == []
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("part", range(4))
 def test_changed_opcodes_are_a_value_or_a_refusal(part: int, seed: int) -> None:
     """Mutation: whole opcodes left out, doubled, exchanged and spliced; many of them load."""
