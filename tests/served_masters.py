@@ -94,6 +94,7 @@ class Crowd:
     place: Place
     process: Process
     number: int = 2
+    cpus: int = 2
     work: Callable[[FakeClient, str, int], None] = lambda client, name, n: client.finish(
         name, square(n)
     )
@@ -105,7 +106,7 @@ class Crowd:
         """Do the jobs; return how the master ended."""
         address = address_of(self.place, self.process)
         self.clients = [
-            FakeClient(address.keys[0], address.post, f"{n:032x}", cpus=2)
+            FakeClient(address.keys[0], address.post, f"{n:032x}", cpus=self.cpus)
             for n in range(self.number)
         ]
         threads = [threading.Thread(target=self._live, args=(one,)) for one in self.clients]

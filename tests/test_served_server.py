@@ -36,9 +36,10 @@ def test_fake_clients_do_the_jobs(tmp_path: Path) -> None:
 
 def test_emulated_hosts_and_clients_work_on_one_batch(tmp_path: Path) -> None:
     """Together: with --workers both kinds of host take from one queue, and all jobs are done."""
-    place = place_of(tmp_path / "job", 60)
-    flags = [*SERVE, "--latency", "0.2"]
-    run = Crowd(place, place.start(*flags)).run()
+    place = place_of(tmp_path / "job", 120)
+    slave = place / "app_slave.py"
+    slave.write_text(f"import time\n{slave.read_text()}time.sleep(0.02)\n")
+    run = Crowd(place, place.start(*SERVE), cpus=1).run()
     place.check(run)
     hosts = {str(host).partition("-")[0] for (host,) in place.select("select host from result")}
     assert hosts == {"host", "boinc"}
