@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyboinc.backends.served.keys import (
@@ -37,6 +37,7 @@ def test_a_text_form_can_be_read_again(data: bytes) -> None:
     assert from_text(to_text(data).strip()) == data
 
 
+@settings(max_examples=25)  # each takes as long as a signature
 @given(st.binary(max_size=100), st.binary(max_size=100))
 def test_a_signature_is_of_these_bytes_alone(data: bytes, other: bytes) -> None:
     """Signatures: what was signed is recognised, and nothing else."""
