@@ -185,3 +185,12 @@ def test_a_batch_that_is_cleaned_away_leaves_nothing_at_the_project(side: Side) 
     assert side.project.batch()["state"] == rows.ABORTED
     masks = side.project.select("select distinct error_mask & 16 from workunit")
     assert masks == [(16,)]
+
+
+def test_the_row_of_the_batch_is_true_while_the_master_waits(side: Side) -> None:
+    """The boinc backend: the web site shows how far a batch is, and no daemon writes that."""
+    side.world.late(side.name(0))
+    side.cancel(1)
+    side.until(lambda: side.project.batch()["nerror_jobs"] == 1)
+    side.until(lambda: abs(side.project.batch()["fraction_done"] - 2 / 3) < 1e-6)
+    assert side.project.batch()["state"] == rows.IN_PROGRESS

@@ -188,6 +188,7 @@ class BoincBackend:
         _, watch, _ = self._open()
         deadline = time.monotonic() + timeout
         while not watch.look():
+            self._keep_row_true(watch.census)
             if watch.lost:
                 lost, watch.lost = watch.lost, []
                 self.reissue([one.sequence for one in lost], unless_there=True)
@@ -199,6 +200,7 @@ class BoincBackend:
             time.sleep(min(_LOOK, deadline - now))
 
     _new_was = 0
+    _told: rows.Census | None = None
 
     def _time_of_new(self) -> int:
         with suppress(OSError):
@@ -298,11 +300,23 @@ class BoincBackend:
         elif record is not None and record.abandoned:
             self._retire(rows.ABORTED, counts)
         elif total and watch.census.total:
-            self._batches.write(
-                self._batch,
-                fraction_done=(counts.done + counts.failed) / max(1, counts.total),
-                nerror_jobs=counts.failed,
-            )
+            self._write_progress(counts)
+
+    def _keep_row_true(self, census: rows.Census) -> None:
+        """Write into the row of the batch how far it is, if that was counted anew.
+
+        The project's web site shows it, and no daemon does this.
+        """
+        if census.total and census != self._told:
+            self._told = census
+            self._write_progress(self.counts())
+
+    def _write_progress(self, counts: Counts) -> None:
+        self._batches.write(
+            self._batch,
+            fraction_done=(counts.done + counts.failed) / max(1, counts.total),
+            nerror_jobs=counts.failed,
+        )
 
     def _retire(self, state: int, counts: Counts) -> None:
         """Let go of the batch: nothing more is wanted of it."""
