@@ -9,6 +9,7 @@ way that saying it twice does no harm.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -131,8 +132,9 @@ def _driver() -> Any:
 
 
 def _connect(login: Login) -> Any:
-    return _driver().connect(
-        **_address(login.host),
+    address = _address(login.host)
+    connection = _driver().connect(
+        **address,
         user=login.user,
         password=login.password,
         database=login.database,
@@ -141,7 +143,24 @@ def _connect(login: Login) -> Any:
         connect_timeout=_CONNECT_TIMEOUT,
         read_timeout=_READ_TIMEOUT,
         write_timeout=_READ_TIMEOUT,
+        defer_connect=True,
     )
+    path = address.get("unix_socket")
+    connection.connect(_connected(path) if path else None)
+    return connection
+
+
+def _connected(path: str) -> socket.socket:
+    """Return a socket that is connected; the driver leaves one open if it can not be."""
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.settimeout(_CONNECT_TIMEOUT)
+        made.connect(path)
+        made.settimeout(None)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _address(host: str) -> dict[str, Any]:
