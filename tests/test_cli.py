@@ -74,7 +74,7 @@ def test_what_is_no_verb_is_none() -> None:
     ("words", "hint"),
     [
         (["stauts"], "did you mean status?"),
-        (["qqq"], "there is init, run, simulate"),
+        (["qqq"], "there is init, run, serve, simulate"),
         (["app_master.py"], "to run a program: pyboinc run app_master.py"),
         (["--nonsense"], "--nonsense"),
         (["status", "--jsn"], "--json"),
