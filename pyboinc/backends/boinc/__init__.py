@@ -307,12 +307,11 @@ class BoincBackend:
 
         The project's web site shows it, and no daemon does this.
         """
-        if census.total and census != self._told:
+        if census.total and census != self._told and self._write_progress(self.counts()):
             self._told = census
-            self._write_progress(self.counts())
 
-    def _write_progress(self, counts: Counts) -> None:
-        self._batches.write(
+    def _write_progress(self, counts: Counts) -> bool:
+        return self._batches.tell(
             self._batch,
             fraction_done=(counts.done + counts.failed) / max(1, counts.total),
             nerror_jobs=counts.failed,
@@ -322,13 +321,15 @@ class BoincBackend:
         """Let go of the batch: nothing more is wanted of it."""
         disk.reach("retire batch", self._batch)
         columns = {"completion_time": int(time.time())} if state == rows.RETIRED else {}
-        self._batches.write(
+        told = self._batches.tell(
             self._batch,
             state=state,
             fraction_done=1.0 if state == rows.RETIRED else counts.done / max(1, counts.total),
             nerror_jobs=counts.failed,
             **columns,
         )
+        if not told:
+            return  # the next run lets go of it
         for place in ("batches", "failed"):
             disk.remove(self._project.ours / place / str(self._batch))
         disk.remove_tree(self._project.ours / "kept" / str(self._batch))

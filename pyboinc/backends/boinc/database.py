@@ -52,6 +52,14 @@ class Database:
         """Change rows; return how many.  The same change must do no harm a second time."""
         return self._insist(lambda: int(self._execute(query, values).rowcount))
 
+    def try_to_change(self, query: str, *values: object) -> bool:
+        """Change rows, if the server answers just now; return whether it did."""
+        try:
+            self._execute(query, values)
+        except Gone:
+            return False
+        return True
+
     def insert(self, query: str, *values: object) -> int:
         """Insert a row, once: an error passes through, and the caller looks what is there."""
         return int(self._execute(query, values).lastrowid)

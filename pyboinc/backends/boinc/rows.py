@@ -132,8 +132,16 @@ class Batches:
 
     def write(self, batch: int, **columns: float) -> None:
         """Write columns of the row of a batch."""
-        pairs = ", ".join(f"{name}=%s" for name in columns)
-        self._database.change(f"update batch set {pairs} where id=%s", *columns.values(), batch)
+        self._database.change(_update(columns), *columns.values(), batch)
+
+    def tell(self, batch: int, **columns: float) -> bool:
+        """Do so if the database answers just now: for what people look at, now or later."""
+        return self._database.try_to_change(_update(columns), *columns.values(), batch)
+
+
+def _update(columns: Iterable[str]) -> str:
+    pairs = ", ".join(f"{name}=%s" for name in columns)
+    return f"update batch set {pairs} where id=%s"
 
 
 def _nothing(column: Row) -> object:
