@@ -648,7 +648,9 @@ def test_a_project_that_does_not_ask_the_app(
 ) -> None:
     """Validation: where the project has another validator, the master asks the app's own word."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "app_types", raising=False)
+    # Set, and at once removed: what the test imports under this name is gone after it.
+    monkeypatch.setitem(sys.modules, "app_types", sys)
+    del sys.modules["app_types"]
     (directory / "app_types.py").write_text(RULE)
     answers = iter([-1, 7, 5])
     project.answer = lambda sequence, value: next(answers)
@@ -658,7 +660,6 @@ def test_a_project_that_does_not_ask_the_app(
     reasons = sorted(one.read_text() for one in directory.glob(".pyboinc/quarantine/*.reason"))
     assert "raised ValueError: seven" in reasons[0]
     assert "says that it is not valid" in reasons[1]
-    monkeypatch.delitem(sys.modules, "app_types")
 
 
 def test_an_outcome_that_grows_too_big(project: Project, directory: Path) -> None:
