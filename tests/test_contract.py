@@ -155,6 +155,8 @@ def test_a_lost_outcome_is_had_again(make: Make) -> None:
     assert len(side.backend.describe(side.job(1))) == 1
 
 
+# There is one program to a simulation, and it failed.
+@pytest.mark.parametrize("make", ["local", "boinc"], indirect=True)
 def test_a_failed_job_is_done_again(make: Make) -> None:
     """Contract: ``rerun --failed`` gives a job all its attempts again, with the slave of now."""
     side = make(13)
@@ -164,8 +166,6 @@ def test_a_failed_job_is_done_again(make: Make) -> None:
     side.until_decided()
     (side.path / "app_slave.py").write_text(SLAVE_WITHOUT_LUCK)
     side.backend.use_program("app_slave.py", side.pack())
-    if side.name == "simulated":  # there is one program to a simulation, and it failed
-        return
     (side.directory.new / f"{side.job(0)}.error").unlink()
     side.backend.reissue([0])
     side.until(1)
@@ -235,11 +235,11 @@ def test_a_batch_goes_on_after_close(make: Make) -> None:
     assert side.jobs() == [0, 1, 2]
 
 
+# Nobody restores a directory in the midst of a simulation.
+@pytest.mark.parametrize("make", ["local", "boinc"], indirect=True)
 def test_a_restored_directory_with_another_call(make: Make) -> None:
     """Contract: a job that was made for another input is refused, not taken for the one called."""
     side = make(2, 3)
-    if side.name == "simulated":  # nobody restores a directory in the midst of a simulation
-        return
     side.open()
     side.submit()
     side.backend.close()

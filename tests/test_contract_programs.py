@@ -150,10 +150,10 @@ def test_failures_that_nobody_handles(program: Program) -> None:
     assert program.verb("status").code == 0
 
 
+# A simulation has no batch that outlives it.
+@pytest.mark.parametrize("program", ["local", "boinc"], indirect=True)
 def test_a_batch_is_cancelled_and_removed(program: Program) -> None:
     """Contract: cancelled jobs are failures of that name; clean leaves nothing at work."""
-    if program.name == "simulated":
-        return  # a simulation has no batch that outlives it
     if program.world is not None:
         program.world.stop()
     (program.place / "app_master.py").write_text(FAILING)
