@@ -90,18 +90,6 @@ def read_pairs(
         if code == 0x4B:  # BININT1
             table[key] = data[pos + 1]
             pos += 2
-        elif code == 0x47:  # BINFLOAT
-            table[key] = _float_at(data, pos + 1)[0]
-            pos += 9
-        elif code == 0x68:  # BINGET
-            table[key] = memo[data[pos + 1]]
-            pos += 2
-        elif code in SINGLE:
-            table[key] = SINGLE[code]
-            pos += 1
-        elif code == 0x4D:  # BININT2
-            table[key] = data[pos + 1] + 256 * data[pos + 2]
-            pos += 3
         elif code == 0x8C and pos + 3 + data[pos + 1] < last:  # SHORT_BINUNICODE
             end = pos + 2 + data[pos + 1]
             value = table[key] = str(data[pos + 2 : end], "utf-8")
@@ -110,6 +98,18 @@ def read_pairs(
                 memo.append(value)
                 pos += 1
                 used += 1
+        elif code == 0x47:  # BINFLOAT
+            table[key] = _float_at(data, pos + 1)[0]
+            pos += 9
+        elif code == 0x4D:  # BININT2
+            table[key] = data[pos + 1] + 256 * data[pos + 2]
+            pos += 3
+        elif code in SINGLE:
+            table[key] = SINGLE[code]
+            pos += 1
+        elif code == 0x68:  # BINGET
+            table[key] = memo[data[pos + 1]]
+            pos += 2
         else:
             more.append(key)
             used -= 1
