@@ -270,6 +270,20 @@ def test_cancelled_jobs_fail(bench: Bench) -> None:
     assert bench.tally() == (3, 1, 2, 0)
 
 
+def test_what_runs_when_it_is_cancelled_is_aborted(bench: Bench) -> None:
+    """Cancel: as on a real project, a running instance ends as one that its client aborted."""
+    bench.create(2)
+    bench.send()
+    bench.emulator.cancel()
+    bench.emulator.commit()
+    (running,), (unsent,) = (bench.emulator.store.named(name).results for name in ("1_0", "1_1"))
+    assert (running.outcome, running.exit_status) == (Outcome.CLIENT_ERROR, 202)
+    assert running.client_state == ClientState.ABORTED
+    assert unsent.outcome == Outcome.DIDNT_NEED
+    assert bench.names("new") == ["1_0.error", "1_1.error"]
+    assert bench.tally() == (2, 0, 2, 0)
+
+
 def test_done_again(bench: Bench) -> None:
     """Rerun: finished jobs, good or failed, are done again; others are left alone."""
     bench.create(3, max_errors=1)

@@ -47,12 +47,16 @@ def emulated(place: Place, flags: tuple[str, ...]) -> States:
     return found
 
 
-def simulated(place: Place, flags: tuple[str, ...], faults: FaultPlan) -> States:
-    """The same in virtual time, on hosts that are always on."""
+def simulated(
+    place: Place, flags: tuple[str, ...], faults: FaultPlan, *, to_the_end: bool = False
+) -> States:
+    """The same in virtual time, on hosts that are always on; *to_the_end*: until all are heard."""
     campaign = Campaign(Program(place / "app_master.py", flags=flags), 1, "fork", 64_000_000)
     found: States = {}
 
     def look(project: Project) -> None:
+        if to_the_end:
+            project.world.run_until_outcome()
         for job in project.jobs:
             rows = project.rows(job)
             states = [tuple(int(getattr(one, name)) for name in COLUMNS) for one in rows.results]

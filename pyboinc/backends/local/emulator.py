@@ -17,6 +17,7 @@ from typing import Any
 
 from pyboinc.backends import failure_to_bytes
 from pyboinc.backends.local.attempts import failure_of
+from pyboinc.backends.local.hosts import is_emulated
 from pyboinc.backends.local.store import Details, Made, Rows, Store, Tally, Turn, workunit_id
 from pyboinc.backends.local.uploads import Uploads, digest
 from pyboinc.config.limits import Limits
@@ -308,12 +309,18 @@ class Emulator:
         self.settle(rows)
 
     def cancel(self) -> int:
-        """Cancel every unfinished workunit; return how many."""
+        """Cancel every unfinished workunit; return how many.
+
+        Emulated hosts hear of it at once, and report what they have as aborted.
+        """
         identifiers = self.store.unfinished(self.batch)
         for identifier in identifiers:
             rows = self.rows(identifier)
             self._update(rows, *cancel(rows.workunit, rows.results, self.now()))
             self.settle(rows)
+            for one in rows.results:
+                if one.server_state == ServerState.IN_PROGRESS and is_emulated(one.host or ""):
+                    self.report(identifier, Report.aborted_by_project(one.instance))
         return len(identifiers)
 
     def reissue(self, sequences: Sequence[int], unless_there: bool = False) -> None:

@@ -162,6 +162,8 @@ class Runs:
 
     def _go_on(self, worker: int, rows: Rows, result: Result) -> None:
         """Start an instance again whose host restarted together with the emulator."""
+        if result not in rows.results:
+            return  # it has been cancelled since
         taken = [one.host for one in rows.results if one is not result]
         plan = self._hosts.plan(rows.details.sequence, result.instance, taken)
         turn = rows.turns.get(result.instance) or Turn()
