@@ -265,6 +265,16 @@ def listing(path: Path) -> list[str]:
         return os.listdir(path)
 
 
+def listing_if_any(path: Path) -> list[str]:
+    """Return the names in the directory *path*; none if there is no directory.
+
+    For those who only look: a look before may have found what is gone by now.
+    """
+    with explained("list", path), suppress(FileNotFoundError):
+        return os.listdir(path)
+    return []
+
+
 def names(path: Path) -> Iterator[str]:
     """Yield the names in the directory *path*, in no order, and not all of them in memory.
 

@@ -314,16 +314,19 @@ class JobDirectory:
 
     def outcome_files(self) -> list[Path]:
         """Return every file in new/ and old/ that bears the name of an outcome, of any batch."""
-        places = filter(Path.is_dir, (self.new, self.old))
-        return [place / n for place in places for n in disk.listing(place) if OUTCOME.fullmatch(n)]
+        places = [(place, disk.listing_if_any(place)) for place in (self.new, self.old)]
+        return [
+            place / name for place, names in places for name in names if OUTCOME.fullmatch(name)
+        ]
 
     def outcomes(self) -> dict[Arrival, Path]:
         """Return every outcome of this batch that lies here and its directory; changes nothing."""
         assert self.record is not None
         found = {}
-        # In this order a master that handles one meanwhile can not hide it.
+        # In this order a master that handles one meanwhile can not hide it.  There may be no
+        # directory: --fresh or `clean` is at work, or a copy left out what was empty.
         for directory in (self.new, self.old):
-            for name in disk.listing(directory):
+            for name in disk.listing_if_any(directory):
                 match = OUTCOME.fullmatch(name)
                 if match and match[1] == self.record.batch:
                     found[Arrival(name, int(match[2]), match[3])] = directory

@@ -96,6 +96,17 @@ def test_a_look_at_what_is_half_removed(tmp_path: Path) -> None:
     assert (busy.code, f"process {os.getpid()} is changing" in busy.stderr) == (3, True), busy
 
 
+@pytest.mark.parametrize("words", [["status"], ["errors"], ["errors", "--all"]])
+def test_a_look_where_new_and_old_are_gone(tmp_path: Path, words: list[str]) -> None:
+    """Races: --fresh and clean remove new/ and old/ while another looks; then none lies there."""
+    place = Place(tmp_path / "job")
+    assert place.run().code == 0
+    shutil.rmtree(place / "new")
+    shutil.rmtree(place / "old")
+    looked = place.run(command=[sys.executable, "-m", "pyboinc", *words])
+    assert (looked.code, looked.stderr) == (0, ""), looked
+
+
 def test_a_directory_is_cleaned_just_before_it_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

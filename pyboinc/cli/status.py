@@ -114,8 +114,7 @@ def _written(path: Path) -> float:
 
 def _quarantined(batch: Batch) -> int:
     place = batch.directory.state / "quarantine"
-    names = disk.listing(place) if place.is_dir() else []
-    return sum(name.endswith(".reason") for name in names)
+    return sum(name.endswith(".reason") for name in disk.listing_if_any(place))
 
 
 def describe(status: Status, batch: Batch) -> str:
