@@ -22,8 +22,7 @@ HEAD = """<scheduler_request>
     <allow_multiple_clients>1</allow_multiple_clients>
     <work_req_seconds>{seconds:.6f}</work_req_seconds>
     <cpu_req_instances>1.000000</cpu_req_instances>
-    <platform_name>x86_64-pc-linux-gnu</platform_name>
-{code_sign_key}<host_info>
+{platforms}{code_sign_key}<host_info>
     <host_cpid>{cpid}</host_cpid>
     <p_ncpus>{cpus}</p_ncpus>
     <p_fpops>1000000000.000000</p_fpops>
@@ -102,6 +101,7 @@ class FakeClient:
     tasks: dict[str, Task] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     code_sign_key: str = ""
+    platforms: tuple[str, ...] = ("x86_64-pc-linux-gnu",)
     said: list[str] = field(default_factory=list)
 
     def request(self, seconds: float = 1.0) -> bytes:
@@ -116,6 +116,7 @@ class FakeClient:
                 cpid=self.cpid,
                 cpus=self.cpus,
                 code_sign_key=key if self.code_sign_key else "",
+                platforms=self._platforms(),
             )
         ]
         parts += map(self._result, self.reports)
@@ -127,6 +128,14 @@ class FakeClient:
                     f"    <other_result>\n        <name>{name}</name>\n    </other_result>\n"
                 )
         return "".join([*parts, "</other_results>\n</scheduler_request>\n"]).encode()
+
+    def _platforms(self) -> str:
+        primary, *others = self.platforms
+        alternatives = (
+            f"    <alt_platform>\n        <name>{name}</name>\n    </alt_platform>\n"
+            for name in others
+        )
+        return "".join([f"    <platform_name>{primary}</platform_name>\n", *alternatives])
 
     def _result(self, one: Report) -> str:
         files = ""

@@ -38,6 +38,7 @@ OWN = (
     r"bundles(/[0-9a-f]{64}\.(zip|signed)|/[0-9a-f]{64}(/.*)?)?",
     r"local/(address|incoming|keys(/code_sign|/upload|/archive\.(pem|public))?)",
     r"local/apps(/pyb_slave_[0-9a-f]{32}\.zip|/pyboinc_[0-9a-f]{32}|/sealed_[0-9a-f]{32})?",
+    r"local/apps/built(/pyboinc_[0-9.]{3,7}_[a-z0-9_-]{8,64})?",
     r"local/clients(/.*)?",
     r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/(slots|scratch)(/.*)?)?",
 )

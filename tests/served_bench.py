@@ -45,6 +45,7 @@ class ServedBench:
     def __init__(self, path: Path, policy: Policy | None = None, clients: int = 0) -> None:
         self.path = path
         self.clients = clients
+        self.signing_key: Path | None = None
         self.policy = policy or Policy()
         for name in ("new", "old", ".pyboinc/local", ".pyboinc/bundles"):
             (path / name).mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,15 @@ class ServedBench:
         self.emulator.recover()
         spool = AppendLog(state / "spool")
         address = Address("127.0.0.1", "127.0.0.1", 8080)
-        self.project = Project(self.emulator, state, spool, address, self.policy, MAX_OUTPUT)
+        self.project = Project(
+            self.emulator,
+            state,
+            spool,
+            address,
+            self.policy,
+            MAX_OUTPUT,
+            signing_key=self.signing_key,
+        )
         self.project.tidy()
         registry = self.project.registry
         self.keys = [registry.account_for(n).key for n in range(self.clients + 1)]

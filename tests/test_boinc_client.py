@@ -17,6 +17,9 @@ from boinc_lab import BOINC, Lab, command, ended
 from masters import Place
 from served_masters import place_of
 
+from pyboinc import build, signing
+from pyboinc.build import python_form
+
 pytestmark = BOINC
 
 TYPES = """
@@ -93,10 +96,14 @@ print("The answer is", total, sorted(failed))
 
 
 def test_twenty_jobs_on_four_clients(tmp_path: Path) -> None:
-    """Real clients: all jobs are done, each client does some, and no process is left behind."""
+    """Real clients: all jobs are done, each client does some, and no process is left behind.
+
+    They run what ``pyboinc build`` made, and the slave's archive is signed with its key.
+    """
     place = place_of(tmp_path / "job", 20)
+    program = _builds(place)
     begun = time.monotonic()
-    lab = Lab(place, place.start(command=command(4)))
+    lab = Lab(place, place.start(command=command(4, "--signing-key=key.pem")))
     run = ended(lab)
     print(f"20 jobs on 4 clients in {time.monotonic() - begun:.0f} s")
 
@@ -104,6 +111,24 @@ def test_twenty_jobs_on_four_clients(tmp_path: Path) -> None:
     hosts = place.select("select distinct host from result")
     assert len(hosts) == 4
     assert place.select("select count(*) from result") == [(20,)]
+    for client in lab.clients():
+        (fetched,) = client.glob(f"projects/*/{program.name}")
+        assert fetched.read_bytes() == program.read_bytes()
+        assert not list(client.glob("projects/*/pyboinc_????????????????????????????????"))
+
+
+def _builds(place: Place) -> Path:
+    """Build app versions for all platforms, as ``pyboinc build`` does; return the one used here."""
+    key = signing.generate()
+    signing.save(key, place / "key.pem")
+    found = Path()
+    for platform in build.PLATFORMS:
+        made = build.app_version("pyboinc", "1.0", platform, signing.public_key(key))
+        files = python_form.build(made)
+        build.place(made, place.path, files)
+        if platform == build.platform_here():
+            found = made.directory(place.path) / next(iter(files))
+    return found
 
 
 def test_a_batch_with_everything_that_happens_to_volunteers(tmp_path: Path) -> None:

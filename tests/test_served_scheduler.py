@@ -583,10 +583,13 @@ def _tell_emulated(bench: Bench) -> None:
 
 
 def _tell_served(bench: ServedBench) -> None:
+    client = bench.client()
     for number, (what, sequence, value) in enumerate(STORY):
         if what == "cancel":
             bench.emulator.cancel()
             bench.emulator.commit()
+            client.ask(seconds=0)  # it hears of it
+            client.ask(seconds=0)  # and reports what became of it
             continue
         client = bench.client(0, cpid=f"{number:032x}")
         client.ask()

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from pyboinc import disk
 from pyboinc.errors import ConfigurationError
-from pyboinc.slave_archive import modulus_of
+from pyboinc.slave_archive import key_id, modulus_of
 
 PLATFORMS = (
     "x86_64-pc-linux-gnu",
@@ -65,6 +65,11 @@ class AppVersion:
     def name(self) -> str:
         """The physical name that all its files begin with."""
         return f"{self.app}_{self.version}_{self.platform}"
+
+    @property
+    def trusts(self) -> str:
+        """What its main program says near its beginning, for people and for a served project."""
+        return f"It runs what the key {key_id(self.public_key)} has signed, and nothing else."
 
     def directory(self, output: Path) -> Path:
         """Return its directory below *output*, as it is in a project."""

@@ -34,6 +34,7 @@ done
 _HEAD = """\
 #!/bin/sh
 # {name}: the volunteer's side of PyBOINC, a zip file that python3 (3.8 or newer) runs.
+# {trusts}
 {cleaned}PATH="${{PATH:+$PATH:}}/usr/local/bin:/opt/homebrew/bin:/usr/bin:/bin"
 export PATH
 if ! command -v python3 > /dev/null; then
@@ -48,6 +49,6 @@ exit 1
 def build(built: AppVersion) -> dict[str, bytes]:
     """Return the files of the app version *built*: name -> content."""
     name = f"{built.name}_python3"
-    head = _HEAD.format(name=name, cleaned=CLEANED)
+    head = _HEAD.format(name=name, trusts=built.trusts, cleaned=CLEANED)
     zipped = stored_zip({"__main__.py": main_program(built.public_key), **files()})
     return {name: head.encode() + zipped, "version.xml": version_xml(name)}

@@ -60,6 +60,7 @@ _NOT_ASKED_FOR = ("numpy", "setuptools", "pip", "_pytest", "pytest")
 _MAIN = """\
 #!/bin/sh
 # {name}: starts {runtime}, which lies beside it.
+# {trusts}
 {cleaned}[ -f init_data.xml ] && rm -rf ./_MEI*
 case "$0" in
     */*) exec "${{0%/*}}/{runtime}" ;;
@@ -75,8 +76,9 @@ def build(built: AppVersion, packages: Sequence[str] = ()) -> dict[str, bytes]:
     runtime = f"{built.name}_runtime"
     with tempfile.TemporaryDirectory(prefix="pyboinc-build-") as scratch:
         data = freeze(Path(scratch), runtime, built.public_key, packages).read_bytes()
-    main = _MAIN.format(name=built.name, runtime=runtime, cleaned=CLEANED).encode()
+    words = {"name": built.name, "runtime": runtime, "trusts": built.trusts, "cleaned": CLEANED}
     xml = version_xml(built.name, [runtime])
+    main = _MAIN.format(**words).encode()
     return {built.name: main, runtime: data, "version.xml": xml}
 
 

@@ -53,7 +53,12 @@ class ServedBackend(LocalBackend):
         if settings.origin("workers") == "default":
             usual["workers"] = 0  # the clients do the work, unless it is asked for otherwise
         return ServedOptions(
-            **usual, host=host.strip("[]"), port=int(port), clients=settings.boinc_clients
+            **usual,
+            host=host.strip("[]"),
+            port=int(port),
+            clients=settings.boinc_clients,
+            app=settings.app,
+            signing_key=str(settings.signing_key or ""),
         )
 
     def start(self) -> None:

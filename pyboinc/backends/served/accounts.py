@@ -7,7 +7,7 @@ Source: BOINC ``html/user/get_project_config.php``, ``lookup_account.php``,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from xml.sax.saxutils import escape
 
@@ -21,10 +21,14 @@ _HASH = re.compile("[0-9a-f]{32}", re.ASCII)
 _MOST_ACCOUNTS = 10_000
 
 
-def configuration(url: str, name: str) -> str:
-    """Return the project's configuration, as a client asks for it before it attaches."""
-    platforms = "".join(
-        f"<platform><platform_name>{one}</platform_name></platform>\n" for one in PLATFORMS
+def configuration(url: str, name: str, platforms: Sequence[str] = ()) -> str:
+    """Return the project's configuration, as a client asks for it before it attaches.
+
+    *platforms* are those that there are app versions for; none if there is one for all.
+    """
+    listed = "".join(
+        f"<platform><platform_name>{escape(one)}</platform_name></platform>\n"
+        for one in platforms or PLATFORMS
     )
     return (
         '<?xml version="1.0" encoding="ISO-8859-1" ?>\n<project_config>\n'
@@ -32,7 +36,7 @@ def configuration(url: str, name: str) -> str:
         f"    <web_rpc_url_base>{escape(url)}</web_rpc_url_base>\n"
         "    <web_stopped>0</web_stopped>\n    <sched_stopped>0</sched_stopped>\n"
         "    <min_passwd_length>6</min_passwd_length>\n"
-        f"    <platforms>\n{platforms}</platforms>\n</project_config>\n"
+        f"    <platforms>\n{listed}</platforms>\n</project_config>\n"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import md5, sha256
 from pathlib import Path
 
@@ -17,11 +18,19 @@ from pyboinc import disk
 from pyboinc.backends.local.store import Rows
 from pyboinc.backends.served.keys import Certificates, Key
 from pyboinc.backends.served.replies import AppVersion, Assignment, FileInfo
+from pyboinc.backends.served.versions import NAME, Built, BuiltFile
 from pyboinc.disk import AppendLog
+from pyboinc.errors import ConfigurationError
 from pyboinc.project import Result
 from pyboinc.records import input_of
 
-APP = "pyboinc"
+OWN_APP = "pyboinc_script"
+"""The application whose program is made here.
+
+One that ``pyboinc build`` made has another name: a client that knew the one by a version's
+number would not take the other.
+"""
+
 FIRST_VERSION = 100
 SLAVE, INPUT, OUTPUT = "slave.zip", "in", "out"
 """What a slave's files are called in its slot."""
@@ -34,6 +43,9 @@ FLOPS = 1e9
 
 OUTPUT_NAME = re.compile("([0-9]{1,9}_[0-9]{1,12}_[0-9]{1,9})_r0", re.ASCII)
 INPUT_NAME = re.compile("([0-9]{1,9})_([0-9]{1,12})[.]in", re.ASCII)
+
+_BUILT = "built"
+"""Where copies of what ``pyboinc build`` made are kept: clients may have them for ever."""
 
 _KEPT = re.compile("(pyb_slave_[0-9a-f]{32}[.]zip|pyboinc_[0-9a-f]{32}([.][a-z0-9_-]{1,64})?)")
 
@@ -59,30 +71,60 @@ class Catalogue:
         self.max_output = max_output
         self._directory = directory
         self._spool = spool
-        self._version = FIRST_VERSION
-        self._programs: dict[str, FileInfo] = {}
-        self._archives: dict[tuple[str, str], FileInfo] = {}
+        self._versions: dict[str, AppVersion] = {}
+        self._archives: dict[tuple[str, str, str], FileInfo] = {}
 
     # What is made once.
 
-    def add_program(self, platform: str, data: bytes, version: int) -> None:
-        """Let clients of *platform* ("" for all) run the program *data*, as this *version*.
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms that there are app versions for; none if there is one for all."""
+        return tuple(filter(None, sorted(self._versions)))
+
+    def add_program(self, data: bytes, version: int) -> None:
+        """Let clients of all platforms run the program *data*, as this *version*.
 
         Another program has another number, or clients that know the first one would keep it.
         """
-        self._version = version
-        info = self._keep(f"{APP}_{_digest(data)}{'.' if platform else ''}{platform}", data)
-        self._programs[platform] = FileInfo(
-            info.name,
-            info.url,
-            info.size,
-            signature=self.code_sign.sign(data),
-            executable=True,
+        info = self._keep(f"pyboinc_{_digest(data)}", data)
+        main = self._signed(info, data, executable=True)
+        self._versions[""] = AppVersion(OWN_APP, version, "", main, FLOPS)
+
+    def add_built(self, built: Built) -> None:
+        """Let clients of its platform run *built*."""
+        main, *others = [self._built_file(one) for one in built.files]
+        names = [one.open_name for one in built.files[1:]]
+        self._versions[built.platform] = AppVersion(
+            built.app,
+            built.number,
+            built.platform,
+            main,
+            FLOPS,
+            tuple(zip(others, names, strict=True)),
+            built.api_version,
+            built.key,
         )
 
-    def archive(self, rows: Rows, seal: Callable[[], bytes]) -> FileInfo:
-        """Return the signed archive of a workunit's slave; *seal* makes it the first time."""
-        what = rows.details.bundle, rows.details.slave
+    def _built_file(self, file: BuiltFile) -> FileInfo:
+        data, name = file.path.read_bytes(), file.path.name
+        path = self._directory / _BUILT / name
+        if not path.exists():
+            disk.make_directory(path.parent)
+            disk.publish(path, data)
+        elif path.read_bytes() != data:
+            raise ConfigurationError(
+                f"{file.path} has changed: clients may have it as it was, and would never fetch "
+                "this one; build it with the next --version"
+            )
+        return self._signed(FileInfo(name, self._url(name), len(data)), data, file.executable)
+
+    def _signed(self, info: FileInfo, data: bytes, executable: bool) -> FileInfo:
+        signature = self.code_sign.sign(data)
+        return FileInfo(info.name, info.url, info.size, signature=signature, executable=executable)
+
+    def archive(self, rows: Rows, key: str, seal: Callable[[], bytes]) -> FileInfo:
+        """Return the archive of a workunit's slave, signed by *key*; *seal* makes it once."""
+        what = rows.details.bundle, rows.details.slave, key
         known = self._archives.get(what)
         if known is None:
             data = seal()
@@ -104,17 +146,21 @@ class Catalogue:
     # What a client is told.
 
     def versions(self, platforms: tuple[str, ...]) -> list[AppVersion]:
-        """Return the app version for the first of *platforms* that has one; none if none has."""
+        """Return the app version for the first of *platforms* that has one; none if none has.
+
+        As BOINC's ``sched/sched_version.cpp`` does with ``prefer_primary_platform``; without it,
+        estimates of speed decide, which are the same for all platforms here.
+        """
         for platform in platforms:
-            program = self._programs.get(platform) or self._programs.get("")
-            if program is not None:
-                return [AppVersion(APP, self._version, platform, program, FLOPS)]
+            version = self._versions.get(platform) or self._versions.get("")
+            if version is not None:
+                return [replace(version, platform=platform)]
         return []
 
     def assignment(
-        self, rows: Rows, result: Result, fpops: float, seal: Callable[[], bytes]
+        self, rows: Rows, result: Result, fpops: float, key: str, seal: Callable[[], bytes]
     ) -> Assignment:
-        """Return what a client is told of *result*."""
+        """Return what a client is told of *result*, whose app version trusts *key*."""
         data = self.input(rows)
         name = f"{rows.workunit.name}.in"
         digest = md5(data, usedforsecurity=False).hexdigest()
@@ -123,7 +169,7 @@ class Catalogue:
             result=result.name,
             deadline=result.report_deadline,
             inputs=(
-                (self.archive(rows, seal), SLAVE),
+                (self.archive(rows, key, seal), SLAVE),
                 (FileInfo(name, self._url(name), len(data), digest), INPUT),
             ),
             output=(self.output(result), OUTPUT),
@@ -155,6 +201,9 @@ class Catalogue:
 
         Those of an earlier run are there still: a client may be in the middle of one.
         """
+        built = self._directory / _BUILT / name
+        if NAME.fullmatch(name) and built.is_file():
+            return built
         path = self._directory / name
         return path if _KEPT.fullmatch(name) and path.is_file() else None
 

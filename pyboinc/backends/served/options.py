@@ -12,10 +12,14 @@ class ServedOptions(Options):
     """What a served project is started with, beside the rest: where, and for whom.
 
     *clients* is how many clients PyBOINC starts itself, *per_cpu* how many results a host may
-    have for each of its CPUs.
+    have for each of its CPUs.  *app* is the application whose versions `pyboinc build` made,
+    *signing_key* the private key that slaves' archives are signed with, if it is not the
+    project's own.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     clients: int = 0
     per_cpu: int = 8
+    app: str = "pyboinc"
+    signing_key: str = ""

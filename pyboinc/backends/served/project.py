@@ -11,14 +11,14 @@ from pathlib import Path
 from pyboinc import disk
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Rows, workunit_id
-from pyboinc.backends.served import keys, runtime
+from pyboinc.backends.served import keys, runtime, versions
 from pyboinc.backends.served.catalogue import FIRST_VERSION, INPUT_NAME, Catalogue
 from pyboinc.backends.served.incoming import Incoming
 from pyboinc.backends.served.receiving import Wanted
 from pyboinc.backends.served.registry import Registry
 from pyboinc.backends.served.scheduler import Policy, Scheduler
+from pyboinc.backends.served.sealing import Sealer
 from pyboinc.disk import AppendLog
-from pyboinc.jobdir import check_archive
 from pyboinc.project import Outcome, ServerState
 
 
@@ -47,6 +47,8 @@ class Project:
         address: Address,
         policy: Policy,
         max_output: int,
+        app: str = "pyboinc",
+        signing_key: Path | None = None,
     ) -> None:
         self.emulator = emulator
         self.registry = Registry(emulator)
@@ -54,20 +56,20 @@ class Project:
         self.path = f"/{self.registry.value('word', f'pyboinc_{secrets.token_hex(4)}')}/"
         self.url = f"http://{address.shown}:{address.port}{self.path}"
         self.name = f"PyBOINC {self.path.strip('/').removeprefix('pyboinc_')}"
-        self._bundles = state / "bundles"
         local = state / "local"
-        self._apps = local / "apps"
+        apps = local / "apps"
         self.incoming = Incoming(local / "incoming", max_output)
         self.catalogue = Catalogue(
             self.url,
-            self._apps,
+            apps,
             spool,
             keys.kept(local / "keys" / "code_sign"),
             keys.kept_certificates(local / "keys" / "upload"),
             max_output,
         )
         self._archive_keys = runtime.ArchiveKeys(local / "keys")
-        self._add_program()
+        self._sealer = Sealer(state / "bundles", apps, self._archive_keys, signing_key)
+        self._add_versions(versions.find(state.parent, app))
         self.scheduler = Scheduler(
             emulator,
             self.registry,
@@ -78,6 +80,13 @@ class Project:
             self.name,
         )
 
+    def _add_versions(self, built: list[versions.Built]) -> None:
+        """Offer what was built; if nothing was, a program that is made here and now."""
+        for one in versions.newest(built):
+            self.catalogue.add_built(one)
+        if not built:
+            self._add_program()
+
     def _add_program(self) -> None:
         python = runtime.python_here() if self.is_private else runtime.PYTHON_ELSEWHERE
         data = runtime.build(self._archive_keys.public, python)
@@ -87,12 +96,10 @@ class Project:
             version += bool(known)
             self.registry.keep("program", digest)
             self.registry.keep("version", str(version))
-        self.catalogue.add_program("", data, version)
+        self.catalogue.add_program(data, version)
 
-    def _seal(self, rows: Rows) -> bytes:
-        path = self._bundles / f"{rows.details.bundle}.zip"
-        check_archive(path, rows.details.bundle)
-        return self._archive_keys.seal(path.read_bytes(), rows.details.slave, self._apps)
+    def _seal(self, rows: Rows, key: str) -> bytes:
+        return self._sealer.seal(rows.details.bundle, rows.details.slave, key)
 
     def tidy(self) -> None:
         """Remove uploads that nobody will report: of results that are over."""

@@ -30,13 +30,20 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class AppVersion:
-    """One version of the application, for one platform; *main* is its program."""
+    """One version of the application, for one platform; *main* is its program.
+
+    *others* are the files beside it, with the names that it has for them, if any.  *key* names
+    the key whose signature it wants on slaves' archives, "" for the project's own.
+    """
 
     app: str
     version: int
     platform: str
     main: FileInfo
     flops: float = 1e9
+    others: tuple[tuple[FileInfo, str], ...] = ()
+    api_version: str = "7.20.5"
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,8 @@ def _work(reply: Reply) -> Iterator[str]:
     yield f"<app>\n<name>{name}</name>\n<user_friendly_name>{escape(title)}</user_friendly_name>"
     yield "<non_cpu_intensive>0</non_cpu_intensive>\n</app>"
     for version in reply.versions:
-        yield from _file_info(version.main)
+        for file in (version.main, *(other for other, _ in version.others)):
+            yield from _file_info(file)
         yield from _app_version(version)
     told: set[str] = set()
     for one in reply.assignments:
@@ -166,10 +174,14 @@ def _app_version(version: AppVersion) -> Iterator[str]:
     yield f"<app_version>\n    <app_name>{version.app}</app_name>"
     yield f"    <version_num>{version.version}</version_num>"
     yield f"    <platform>{version.platform}</platform>"
-    yield "    <api_version>7.20.5</api_version>\n    <avg_ncpus>1</avg_ncpus>"
+    yield f"    <api_version>{escape(version.api_version)}</api_version>"
+    yield "    <avg_ncpus>1</avg_ncpus>"
     yield f"    <flops>{version.flops:.1f}</flops>"
     yield f"    <file_ref>\n        <file_name>{version.main.name}</file_name>"
-    yield "        <main_program/>\n    </file_ref>\n</app_version>"
+    yield "        <main_program/>\n    </file_ref>"
+    for file, name in version.others:
+        yield from _file_ref(file, name)
+    yield "</app_version>"
 
 
 def _workunit(one: Assignment, app: str) -> Iterator[str]:
@@ -194,4 +206,6 @@ def _result_of(one: Assignment, version: AppVersion) -> Iterator[str]:
 
 def _file_ref(file: FileInfo, name: str) -> Iterator[str]:
     yield f"    <file_ref>\n        <file_name>{file.name}</file_name>"
-    yield f"        <open_name>{name}</open_name>\n    </file_ref>"
+    if name:
+        yield f"        <open_name>{escape(name)}</open_name>"
+    yield "    </file_ref>"

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Rows, Turn, workunit_id
-from pyboinc.backends.served.catalogue import APP, FLOPS, Catalogue
+from pyboinc.backends.served.catalogue import FLOPS, Catalogue
 from pyboinc.backends.served.incoming import Incoming
 from pyboinc.backends.served.messages import ReportedResult, Request
 from pyboinc.backends.served.registry import PREFIX, Account, Host, Registry
-from pyboinc.backends.served.replies import Reply
+from pyboinc.backends.served.replies import AppVersion, Reply
+from pyboinc.errors import RejectedArchive
 from pyboinc.project import (
     AbortRequest,
     ClientState,
@@ -37,6 +38,7 @@ _LOOKS = 200
 """Unsent results that one request looks at, at most: a real feeder offers about as many."""
 
 _BAD_KEY_DELAY = 3600.0
+_NO_VERSION_DELAY = 86400.0
 _ACTIVE = 600.0
 """Seconds since its last request for which a host counts as there."""
 
@@ -74,7 +76,7 @@ class Scheduler:
         catalogue: Catalogue,
         incoming: Incoming,
         policy: Policy,
-        seal: Callable[[Rows], bytes],
+        seal: Callable[[Rows, str], bytes],
         name: str,
     ) -> None:
         self.emulator = emulator
@@ -274,17 +276,20 @@ class Scheduler:
         if rows.workunit.finished:
             del self._at[host.name][name]
             self.emulator.expire(rows.workunit.id, result.instance)
-        elif (
-            self._has_version(request, reply) and len(reply.assignments) < self._policy.per_request
-        ):
-            self._assign(rows, result, reply)
+        elif len(reply.assignments) < self._policy.per_request:
+            version = self._version(request, reply)
+            if version is not None and self._is_signed(rows, result, version):
+                self._assign(rows, result, version, reply)
 
     # Work.
 
     def _send_work(self, host: Host, request: Request, reply: Reply) -> None:
-        if not self._has_version(request, reply):
-            platforms = ", ".join(request.platforms) or "unknown"
-            reply.messages.append(("notice", f"No program for your platform ({platforms})"))
+        version = self._version(request, reply)
+        if version is None:
+            primary = request.platforms[0] if request.platforms else "unknown"
+            text = f"This project doesn't support computers of type {primary}"
+            reply.messages.append(("notice", text))
+            reply.request_delay = _NO_VERSION_DELAY
             return
         room = self._room(host, request) - len(reply.assignments)
         passed_over: list[tuple[Rows, Result]] = []
@@ -293,8 +298,8 @@ class Scheduler:
             unsent = self.emulator.take_unsent()
             if unsent is None:
                 break
-            if self._fits(host, request, *unsent):
-                self._send(host, *unsent, reply)
+            if self._fits(host, version, *unsent):
+                self._send(host, *unsent, version, reply)
                 sent += 1
             else:
                 passed_over.append(unsent)
@@ -320,7 +325,7 @@ class Scheduler:
             room = min(room, host.quota - host.today)
         return room
 
-    def _fits(self, host: Host, request: Request, rows: Rows, result: Result) -> bool:
+    def _fits(self, host: Host, version: AppVersion, rows: Rows, result: Result) -> bool:
         """Whether an instance of this workunit may go to *host* (``sched_check.cpp``)."""
         estimated = rows.details.fpops / FLOPS
         if estimated > rows.workunit.delay_bound:
@@ -330,9 +335,20 @@ class Scheduler:
                 f"delay_bound of {rows.workunit.delay_bound:.0f} s; give fpops",
             )
             return False
+        if not self._is_signed(rows, result, version):
+            return False
         if may_send(host.name, rows.workunit, rows.results, one_result_per_host=True):
             return True
         return self._once_more(host, rows)
+
+    def _is_signed(self, rows: Rows, result: Result, version: AppVersion) -> bool:
+        """Whether the slave's archive is signed, or can be, by the key that *version* trusts."""
+        try:
+            self._catalogue.archive(rows, version.key, lambda: self._seal(rows, version.key))
+        except RejectedArchive as refusal:
+            self._tell_once(result.name, f"can not be sent: {refusal}")
+            return False
+        return True
 
     def _once_more(self, host: Host, rows: Rows) -> bool:
         """Whether a host may try again what has failed on it: if no other is left to do so.
@@ -349,22 +365,27 @@ class Scheduler:
         active = (one for one in self.registry.hosts.values() if one.last_rpc >= since)
         return rows.workunit.error_mask == 0 and all(one.name in tried for one in active)
 
-    def _send(self, host: Host, rows: Rows, result: Result, reply: Reply) -> None:
+    def _send(
+        self, host: Host, rows: Rows, result: Result, version: AppVersion, reply: Reply
+    ) -> None:
         platform = " ".join(filter(None, [host.system, host.platform]))
         self.emulator.send(rows, result.instance, host.name, Turn(platform=platform))
         sent = next(one for one in rows.results if one.instance == result.instance)
         self._at[host.name][sent.name] = rows.workunit.id, sent.instance
         self.sent(sent)
-        self._assign(rows, sent, reply)
+        self._assign(rows, sent, version, reply)
 
-    def _assign(self, rows: Rows, result: Result, reply: Reply) -> None:
-        fpops = rows.details.fpops
+    def _assign(self, rows: Rows, result: Result, version: AppVersion, reply: Reply) -> None:
+        fpops, key = rows.details.fpops, version.key
         reply.assignments.append(
-            self._catalogue.assignment(rows, result, fpops, lambda: self._seal(rows))
+            self._catalogue.assignment(rows, result, fpops, key, lambda: self._seal(rows, key))
         )
 
-    def _has_version(self, request: Request, reply: Reply) -> bool:
+    def _version(self, request: Request, reply: Reply) -> AppVersion | None:
+        """Return the app version that fits the host; None if there is none for its platforms."""
         if not reply.versions:
-            reply.app = APP, "Python on BOINC"
             reply.versions = self._catalogue.versions(request.platforms)
-        return bool(reply.versions)
+        if not reply.versions:
+            return None
+        reply.app = reply.versions[0].app, "Python on BOINC"
+        return reply.versions[0]

@@ -45,12 +45,19 @@ class ServedServer(Server):
 
     def _begin(self) -> None:
         options, state = self._served, Path(self._directory, ".pyboinc")
-        for directory in ("", "apps", "keys"):
+        for directory in ("", "apps", "apps/built", "keys"):
             disk.remove_temporaries(state / "local" / directory)  # of servers that were killed
         address, sock = choose(state / "local" / "address", options.host, options.port)
         policy = Policy(clients=options.clients, per_cpu=options.per_cpu)
         self._project = Project(
-            self._emulator, state, self._spool, address, policy, options.max_output
+            self._emulator,
+            state,
+            self._spool,
+            address,
+            policy,
+            options.max_output,
+            options.app,
+            Path(options.signing_key) if options.signing_key else None,
         )
         self._project.scheduler.sent = self._sent
         self._project.tidy()

@@ -173,7 +173,9 @@ class Web:
         return web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
 
     async def _configuration(self, request: web.Request) -> web.StreamResponse:
-        return _xml(accounts.configuration(self._project.url, self._project.name))
+        project = self._project
+        platforms = project.catalogue.platforms
+        return _xml(accounts.configuration(project.url, project.name, platforms))
 
     async def _lookup(self, request: web.Request) -> web.StreamResponse:
         asked = dict(request.query)
