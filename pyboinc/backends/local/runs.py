@@ -406,16 +406,11 @@ class Runs:
             self._errors_seen.add(cause)
             self.first_errors.append(f"{turn.run.name}: {cause}")
 
-    def kill(self, name: str) -> None:
-        """End an instance that is not wanted any more."""
-        if name in self._turns:
-            self._turns[name].given_up = True
-            self.workers[self._turns[name].worker].kill(name)
-
     def kill_all(self) -> None:
         """End every instance: the batch was cancelled."""
-        for name in list(self._turns):
-            self.kill(name)
+        for name, turn in self._turns.items():
+            turn.given_up = True
+            self.workers[turn.worker].kill(name)
 
     def close(self) -> None:
         """Stop the workers; what they ran goes on when the emulator is started again."""
