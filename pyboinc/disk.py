@@ -246,8 +246,12 @@ def remove_empty(path: Path) -> bool:
     """Remove the directory *path* unless something is in it; return whether it is gone."""
     with explained("remove", path):
         reach("remove", path)
-        if path.is_dir() and not os.listdir(path):
-            path.rmdir()
+        if path.is_dir():
+            try:
+                path.rmdir()
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
     return not path.exists()
 
 

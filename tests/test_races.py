@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from backups import Mixture, Moments, scratch, some, try_one
+from cli_apps import verb
 from crowds import MASTER, Member, crowd
 from masters import MASTER as SUM
 from masters import Place, crash, finish
@@ -127,6 +128,30 @@ def test_a_directory_is_cleaned_just_before_it_is_locked(
     shutil.rmtree(tmp_path)
     with pytest.raises(JobDirectoryError, match="is not a directory"):
         directory.lock()
+
+
+def test_a_master_that_comes_while_a_batch_is_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Races: clean removes the lock last; who then gets one finds nothing, and keeps it."""
+    place = Place(tmp_path / "job")
+    assert place.run().code == 0
+    came = []
+
+    def come(step: str, about: str) -> None:
+        if step == "remove" and about == str(place / ".pyboinc") and not came:
+            came.append(JobDirectory(tmp_path / "job"))
+            came[0].lock()
+            came[0].load()
+
+    monkeypatch.setattr(disk, "before_step", come)
+    cleaned = verb("clean", "--yes", str(tmp_path / "job"))
+    assert cleaned.exit_code == 0, cleaned.output
+    (master,) = came
+    assert master.record is None
+    assert sorted(os.listdir(master.state)) == ["lock"]
+    master.check_place()
+    master.close()
 
 
 # ---------------------------------------------------------------- results on their way

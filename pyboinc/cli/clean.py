@@ -118,5 +118,10 @@ def _remove(directory: JobDirectory) -> None:
     for place in (directory.new, directory.old):
         if not disk.remove_empty(place):
             click.echo(f"pyboinc: {place} holds files of your own and stays", err=True)
-    disk.remove_tree(directory.state)
+    for name in sorted(disk.listing(directory.state)):
+        if name != "lock":
+            disk.remove_tree(directory.state / name)
+    # The lock last: a master that gets one from now on finds nothing of what was here.
+    disk.remove(directory.state / "lock")
+    disk.remove_empty(directory.state)
     disk.sync_directory(directory.path)
