@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sized
-from heapq import heappop, heappush
-from math import inf
-from typing import Any
+from heapq import heapify, heappop, heappush
+from math import inf, log2, nextafter
+from typing import Any, Final
 
 import simpy
 from simpy.events import NORMAL, Event
 
 __all__ = ["Alarm", "Clock", "Event"]
+
+_BUSY: Final = 40.0 / 86400.0
+"""Events a second of each of a crowd, roughly: nothing but speed depends on it."""
+
+_TOGETHER: Final = 16
+"""Events that come into SimPy's queue together, roughly."""
+
+_LATE: Final = 2.0**40
+"""Seconds (35,000 years) after which there is one slice for all that is still to come."""
 
 
 class Alarm(Event):
@@ -36,21 +45,54 @@ class Clock:
     SimPy schedules by delays: ``now + (time - now)`` is not *time* to the last bit, and then a
     task has not quite finished when its event comes.  :meth:`set` puts the time itself into
     SimPy's queue.
+
+    That queue is a heap, and of many thousand events the processor finds hardly any in its cache.  So
+    only the next few are in it.  The others wait in slices of time, which are as long as a *crowd* needs
+    for a handful of events, and come into the queue slice by slice: the order is the same.
     """
 
-    __slots__ = ("_looked", "_numbers", "_queue", "environment", "now")
+    __slots__ = (
+        "_ends",
+        "_later",
+        "_looked",
+        "_numbers",
+        "_queue",
+        "_rate",
+        "_slices",
+        "environment",
+        "now",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, crowd: int = 1) -> None:
         self.environment = simpy.Environment()
         self.now = 0.0
-        self._queue = self.environment._queue
+        self._queue: list[tuple[float, int, int, Event]] = self.environment._queue  # type: ignore[assignment] # whose priorities are whole numbers
         self._numbers = self.environment._eid
         self._looked = 0
+        self._rate = 2.0 ** round(log2(crowd * _BUSY / _TOGETHER))
+        """Slices a second; a power of two, so that no event is rounded into another slice."""
+        self._later: dict[int, list[tuple[float, int, int, Event]]] = {}
+        """What happens after the present slice, by the number of its own."""
+        self._slices: list[int] = []
+        """These numbers, a heap."""
+        self._ends = -1.0
+        """The last moment of the present slice."""
 
     def set(self, alarm: Alarm, time: float) -> None:
         """Let *alarm* ring at *time*, or now if that is past; not to be called while it is set."""
-        now = self.now
-        heappush(self._queue, (time if time > now else now, NORMAL, next(self._numbers), alarm))
+        if time < self.now:
+            time = self.now
+        entry = (time, NORMAL, next(self._numbers), alarm)
+        if time <= self._ends:
+            heappush(self._queue, entry)
+            return
+        number = int((time if time < _LATE else _LATE) * self._rate)
+        waiting = self._later.get(number)
+        if waiting is None:
+            self._later[number] = [entry]
+            heappush(self._slices, number)
+        else:
+            waiting.append(entry)
 
     def run_on(self, time: float, enough: Sized = ()) -> None:
         """Let everything happen that is due until *time*, or until *enough* is not empty.
@@ -61,15 +103,29 @@ class Clock:
         collects = gc.isenabled()
         gc.disable()
         try:
-            self._run_on(time, enough)
+            self._run_slice(time, enough)
+            while not enough and self._next_slice(time):
+                self._run_slice(time, enough)
         finally:
             self.environment._now = self.now
             if collects:
                 gc.enable()
 
-    def _run_on(self, time: float, enough: Sized) -> None:
+    def _next_slice(self, time: float) -> bool:
+        """Let the next slice come into the queue, if it begins until *time*."""
+        if not self._slices or self._slices[0] > time * self._rate:
+            return False
+        number = heappop(self._slices)
+        self._queue += self._later.pop(number)
+        heapify(self._queue)
+        ends = (number + 1) / self._rate
+        self._ends = nextafter(ends, 0.0) if ends <= _LATE else inf
+        return True
+
+    def _run_slice(self, time: float, enough: Sized) -> None:
         queue = self._queue
-        while queue and queue[0][0] <= time and not enough:
+        until = min(time, self._ends)
+        while queue and queue[0][0] <= until and not enough:
             self.now, _, _, event = heappop(queue)
             if isinstance(event, Alarm):
                 event.callback(event)
@@ -91,7 +147,7 @@ class Clock:
     @property
     def idle(self) -> bool:
         """Whether nothing will ever happen any more."""
-        return not self._queue
+        return not self._queue and not self._slices
 
     @property
     def events(self) -> int:

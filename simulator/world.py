@@ -79,7 +79,7 @@ class World:
         self.client = policies.client
         self.seed = seed
         self.fates = fates
-        self.clock = Clock()
+        self.clock = Clock(population.size)
         self.measures = Measures()
         self.data = DataServer(policies.server.bandwidth)
         self.outcomes: list[Outcome] = []
