@@ -46,9 +46,10 @@ class Clock:
     task has not quite finished when its event comes.  :meth:`set` puts the time itself into
     SimPy's queue.
 
-    That queue is a heap, and of many thousand events the processor finds hardly any in its cache.  So
-    only the next few are in it.  The others wait in slices of time, which are as long as a *crowd* needs
-    for a handful of events, and come into the queue slice by slice: the order is the same.
+    That queue is a heap, and of many thousand events the processor finds hardly any in its
+    cache.  So only the next few are in it.  The others wait in slices of time, which are as long
+    as a *crowd* needs for a handful of events, and come into the queue slice by slice: the
+    order is the same.
     """
 
     __slots__ = (
