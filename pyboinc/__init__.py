@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the module typing takes longer to import than a slave's hal
         pyboinc_load_checkpoint,
         pyboinc_return_output,
         pyboinc_save_checkpoint,
+        pyboinc_send_trickle_up,
     )
 
 __version__ = "0.1.0"
@@ -42,6 +43,7 @@ _HOME = {
     "pyboinc_master": "master",
     "pyboinc_return_output": "slave",
     "pyboinc_save_checkpoint": "slave",
+    "pyboinc_send_trickle_up": "slave",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "pyboinc_master",
     "pyboinc_return_output",
     "pyboinc_save_checkpoint",
+    "pyboinc_send_trickle_up",
 ]
 
 

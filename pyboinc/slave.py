@@ -37,6 +37,10 @@ FRACTION_DONE = "fraction_done"
 TOO_BIG = "output_too_big"
 """An empty file that says why there is no output; the emulator's worker looks for it."""
 
+TRICKLE_UP = "trickle_up.xml"
+MOST_TRICKLE = 8192
+"""Bytes of a message to the project, at most."""
+
 MAX_OUTPUT = 64_000_000
 """Bytes of an encoded output, at most, when nobody said otherwise."""
 
@@ -192,6 +196,22 @@ class Instance:
         else:
             self.task.checkpoint(lambda: write_whole(self._path(CHECKPOINT), whole))
 
+    def send_trickle_up(self, text: str) -> None:
+        """Say *text* to the project; see :func:`pyboinc_send_trickle_up`."""
+        words = str(text).encode("utf-8", "replace")
+        if len(words) > MOST_TRICKLE:
+            raise SlaveError(
+                f"pyboinc_send_trickle_up: {len(words)} bytes; {MOST_TRICKLE} are the most, for a "
+                "few words: results are returned"
+            )
+        # Clients paste it into their request, and servers read it as XML.
+        for character, name in ((b"&", b"&amp;"), (b"<", b"&lt;"), (b">", b"&gt;")):
+            words = words.replace(character, name)
+        if self.task is not None:
+            self.task.send_trickle_up("pyboinc", words.decode())
+        else:
+            write_whole(self._path(TRICKLE_UP), b"<variety>pyboinc</variety>\n" + words)
+
     def _checkpoint_classes(self) -> Classes:
         """Return what a checkpoint may hold: also classes of the program, which reads it itself."""
         return Classes({*self.classes.modules, "__main__"})
@@ -305,6 +325,16 @@ def pyboinc_save_checkpoint(state: Any) -> None:
     in memory, and is written when the task is told to quit.
     """
     current().save_checkpoint(state)
+
+
+def pyboinc_send_trickle_up(text: str) -> None:
+    """Say *text* to the project while the job goes on: a few words, now and then.
+
+    The volunteer's client brings it to the server, which it would not ask otherwise, and the
+    last one before it did so counts: so say something every few minutes, not in an inner loop.
+    Raises :class:`~pyboinc.errors.SlaveError` for more than 8192 bytes.
+    """
+    current().send_trickle_up(text)
 
 
 def pyboinc_load_checkpoint() -> Any:

@@ -34,6 +34,7 @@ SLAVE_NAMES = frozenset(
         "pyboinc_fraction_done",
         "pyboinc_save_checkpoint",
         "pyboinc_load_checkpoint",
+        "pyboinc_send_trickle_up",
     ]
 )
 """What a slave imports from pyboinc."""

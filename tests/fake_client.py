@@ -62,6 +62,13 @@ OTHER = """    <other_result>
     </other_result>
 """
 
+TRICKLE = """  <msg_from_host>
+      <result_name>{name}</result_name>
+      <time>{time}</time>
+{text}
+  </msg_from_host>
+"""
+
 Post = Callable[[str, bytes], bytes]
 
 
@@ -101,6 +108,7 @@ class FakeClient:
     tasks: dict[str, Task] = field(default_factory=dict)
     reports: list[Report] = field(default_factory=list)
     code_sign_key: str = ""
+    trickles: dict[int, tuple[str, str]] = field(default_factory=dict)
     platforms: tuple[str, ...] = ("x86_64-pc-linux-gnu",)
     said: list[str] = field(default_factory=list)
 
@@ -127,7 +135,10 @@ class FakeClient:
                 parts.append(
                     f"    <other_result>\n        <name>{name}</name>\n    </other_result>\n"
                 )
-        return "".join([*parts, "</other_results>\n</scheduler_request>\n"]).encode()
+        parts.append("</other_results>\n")
+        for time, (name, text) in self.trickles.items():
+            parts.append(TRICKLE.format(name=name, time=time, text=text))
+        return "".join([*parts, "</scheduler_request>\n"]).encode()
 
     def _platforms(self) -> str:
         primary, *others = self.platforms
@@ -159,6 +170,8 @@ class FakeClient:
         assert answer.startswith("<scheduler_reply>"), answer
         assert answer.endswith("</scheduler_reply>\n"), answer
         self.said = re.findall("<message [^>]*>(.*)</message>", answer)
+        if "<message_ack/>" in answer:
+            self.trickles.clear()
         if hostid := re.search("<hostid>([0-9]+)</hostid>", answer):
             self.hostid, self.seqno = int(hostid.group(1)), 0
         if key := re.search("<code_sign_key>\n(.*)</code_sign_key>", answer, re.DOTALL):

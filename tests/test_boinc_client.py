@@ -41,7 +41,7 @@ import os, signal, time
 from app_types import Output
 from pyboinc import (
     pyboinc_fraction_done, pyboinc_get_input, pyboinc_load_checkpoint, pyboinc_return_output,
-    pyboinc_save_checkpoint,
+    pyboinc_save_checkpoint, pyboinc_send_trickle_up,
 )
 
 job = pyboinc_get_input()
@@ -55,6 +55,9 @@ if job.what == "raise":
 if job.what == "segfault":
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
+
+if job.what == "long":
+    pyboinc_send_trickle_up(f"begins with <{steps}> & goes on")
 
 def goes_on():
     if job.what == "abort":
@@ -145,19 +148,26 @@ def test_a_batch_with_everything_that_happens_to_volunteers(tmp_path: Path) -> N
     lab.until("the aborted job is done by another instance", lambda: len(lab.starts(1)) == 2)
     _kills_a_client(lab)
     os.kill(lab.find("pyboinc.backends.served.server"), signal.SIGKILL)
+    first = int(str(place.select("select min(id) from workunit")[0][0]))
+    _hears_what_a_task_says(lab, first)
     (place / "go").touch()
     run = ended(lab)
 
     answer = sum(n**2 for n in range(10) if n not in (7, 8))
     assert run.stdout == f"The answer is {answer} [(7, 1, False), (8, 11, True)]\n"
     states = "select outcome, exit_status from result where workunit = {} order by instance"
-    first = int(str(place.select("select min(id) from workunit")[0][0]))
     assert place.select(states.format(first + 1)) == [(3, 203), (1, 0)]
     assert place.select(states.format(first + 7)) == [(3, 1)] * 2
     assert place.select(states.format(first + 8)) == [(3, 11)] * 2
     assert place.select(states.format(first)) == [(1, 0)], "resumed, not repeated"
     stderr = place.select(f"select stderr from result where workunit = {first + 7}")[0][0]
     assert str(stderr).endswith("ValueError: this job fails on purpose: \u00fc\n")
+
+
+def _hears_what_a_task_says(lab: Lab, first: int) -> None:
+    heard = f"select text from trickle where workunit = {first} and instance = 0"
+    words = [(f"begins with <{steps}> & goes on",) for steps in lab.starts(0)]
+    lab.until("the project has heard what a task says", lambda: lab.place.select(heard) == words)
 
 
 def _sees_progress_and_checkpoints(lab: Lab, name: str) -> None:

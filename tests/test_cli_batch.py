@@ -84,6 +84,7 @@ def test_status_as_json_has_the_documented_keys(done: Path) -> None:
         "rate": None,
         "time_left": None,
         "quarantined": 0,
+        "trickle": None,
     }
     document = Path(__file__).parent.parent / "docs" / "command_line.md"
     for key in [*data, *data["jobs"]]:
@@ -156,7 +157,7 @@ def test_status_measures_the_rate_of_the_last_minute(half: Path) -> None:
     assert with_rate.rate == pytest.approx(6 / 30)
     assert with_rate.time_left == pytest.approx(1 / (6 / 30))
     assert (too_early.rate, too_early.time_left) == (None, None)
-    shown = module.describe(with_rate, Batch(half))
+    shown = module.describe(with_rate, Batch(half), now)
     assert f"(running, process {os.getpid()})" in shown
     assert "  12.0 jobs/min, 5.0 s left" in shown
 
@@ -206,6 +207,7 @@ def a_status(handled: int, **more: object) -> Status:
         "rate": None,
         "time_left": None,
         "quarantined": 0,
+        "trickle": None,
     }
     return Status(**{**facts, **more})  # type: ignore[arg-type]
 

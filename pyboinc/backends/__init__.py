@@ -208,7 +208,8 @@ class Backend(Protocol):
     the first of each kind, for the display, which empties it.
 
     An attribute ``judged`` that is true says that the app's ``validate`` was asked of every output
-    in new/ (:mod:`pyboinc.validation`); without it the master asks.
+    in new/ (:mod:`pyboinc.validation`); without it the master asks.  A method ``last_trickle()``
+    tells people what a slave said last while it ran: the result's name, when (s), and its text.
     """
 
     first_errors: list[str]

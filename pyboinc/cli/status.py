@@ -29,6 +29,7 @@ PERIOD = 1.0
 class Status:
     """How far a batch is; what ``--json`` prints (docs/command_line.md says what each is).
 
+    ``trickle``: what a slave said last, as ``Backend.last_trickle()`` tells it.
     ``called``: whether make_calls has returned; before, a batch without jobs is not finished.
     """
 
@@ -44,6 +45,7 @@ class Status:
     rate: float | None
     time_left: float | None
     quarantined: int
+    trickle: tuple[str, float, str] | None = None
     called: bool = True
 
     @property
@@ -62,6 +64,8 @@ class Status:
         """Return what ``--json`` prints."""
         data = asdict(self)
         jobs, _ = data.pop("jobs"), data.pop("called")
+        if self.trickle is not None:
+            data["trickle"] = dict(zip(("name", "time", "text"), self.trickle, strict=True))
         retries, handled = jobs.pop("retries"), data.pop("handled")
         more = {"running": self.process is not None, "finished": self.finished}
         return {**data, **more, "jobs": {**jobs, "handled": handled}, "retries": retries}
@@ -87,6 +91,7 @@ def status_of(batch: Batch, now: float) -> Status:
         rate=rate,
         time_left=time_left(calls - counts.done - counts.failed, rate) if rate else None,
         quarantined=_quarantined(batch),
+        trickle=_last_trickle(batch),
         called=bool(journal.phases),
     )
 
@@ -105,6 +110,14 @@ def _rate(batch: Batch, now: float) -> float | None:
     return recent / window if window >= 1.0 and recent >= 3 else None
 
 
+def _last_trickle(batch: Batch) -> tuple[str, float, str] | None:
+    if batch.record.batch is None:
+        return None
+    ask = getattr(batch.backend, "last_trickle", lambda: None)
+    found: tuple[str, float, str] | None = ask()
+    return found
+
+
 def _written(path: Path) -> float:
     try:
         return os.stat(path, follow_symlinks=False).st_mtime
@@ -117,8 +130,8 @@ def _quarantined(batch: Batch) -> int:
     return sum(name.endswith(".reason") for name in disk.listing_if_any(place))
 
 
-def describe(status: Status, batch: Batch) -> str:
-    """Return *status* for people; the last line is what to do next."""
+def describe(status: Status, batch: Batch, now: float) -> str:
+    """Return *status* at the time *now* (s) for people; the last line is what to do next."""
     running = (
         "not running" if status.process is None else f"running, process {status.process or '?'}"
     )
@@ -131,6 +144,10 @@ def describe(status: Status, batch: Batch) -> str:
     ]
     if status.process is not None and not status.finished:
         lines.append(f"  {rate_text(status.rate)}, {span_text(status.time_left)} left")
+        if status.trickle is not None:
+            name, when, text = status.trickle
+            shown = "".join(filter(str.isprintable, " ".join(text.split())))[:200]
+            lines.append(f"  {name} said {span_text(max(0.0, now - when))} ago: {shown}")
     if status.quarantined:
         files = "file was" if status.quarantined == 1 else "files were"
         lines.append(f"  {status.quarantined} {files} refused: see .pyboinc/quarantine")
@@ -162,7 +179,7 @@ def command(directory: Path, as_json: bool, watch: bool) -> None:
         if as_json:
             echo_json(status.as_data(), None if watch else 1)
         else:
-            click.echo(describe(status, batch))
+            click.echo(describe(status, batch, time.time()))
     sys.exit(status.exit_code)
 
 

@@ -150,6 +150,17 @@ class LocalBackend:
                 yield rows.workunit.name, attempts(rows)
         store.close()
 
+    def last_trickle(self) -> tuple[str, float, str] | None:
+        """Return what a running slave said last: the result's name, when (s), and the text."""
+        from pyboinc.backends.local.trickles import latest
+
+        if not self._database.exists():
+            return None
+        store = self._look()
+        found = latest(store, self._number())
+        store.close()
+        return (found[0], found[1].time, found[1].text) if found else None
+
     def _look(self) -> Any:
         from pyboinc.backends.local.store import Store
 

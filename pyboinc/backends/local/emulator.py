@@ -110,7 +110,8 @@ class Emulator:
         self._changed_results[rows.workunit.id, instance] = rows
 
     def write_too(self, key: object, statement: str, values: tuple[object, ...]) -> None:
-        """Let *statement* take part in the next commit, in the place of an earlier one of *key*."""
+        """Let *statement* be the last of the next commit, instead of an earlier one of *key*."""
+        self._others.pop(key, None)
         self._others[key] = statement, values
 
     def settle(self, rows: Rows) -> None:

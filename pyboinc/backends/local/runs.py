@@ -17,6 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from pyboinc import disk, removal
+from pyboinc.backends.local import trickles
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
 from pyboinc.backends.local.slots import names, read_stderr
@@ -383,6 +384,8 @@ class Runs:
         # the emulator is killed: then it is computed anew, and not in that other's files.
         known.slot = None
         self._emulator.note_turn(rows, turn.instance, known)
+        if said := trickles.read(turn.run.slot, turn.instance):
+            trickles.keep(self._emulator, turn.workunit, said)
 
     def _stderr(self, turn: Turned, ended: Ended) -> str:
         text = read_stderr(turn.run.slot)

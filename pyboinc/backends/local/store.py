@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pyboinc.backends.local import trickles
 from pyboinc.errors import BackendError, DirectoryDamaged
 from pyboinc.project import (
     AssimilateState,
@@ -50,7 +51,7 @@ create table if not exists result (
     {", ".join(_RESULT_COLUMNS)}, {", ".join(_TURN_COLUMNS)},
     primary key (workunit, instance)
 ) without rowid;
-"""
+{trickles.SCHEMA}"""
 
 VERSION = 2
 _BEFORE, _FPOPS = 1, 3.6e12

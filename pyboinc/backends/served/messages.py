@@ -70,10 +70,11 @@ class ReportedResult:
 
 @dataclass(frozen=True, slots=True)
 class Trickle:
-    """A message of a running task to the project."""
+    """A message of a running task to the project, as its file is, sent at *time* (s)."""
 
     result: str
     text: str
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +276,10 @@ def _file(text: str) -> UploadedFile:
 
 
 def _trickle(text: str) -> Trickle:
-    name = first_of(text, "result_name").get("result_name")
-    _, _, rest = text.partition("</time>")
-    return Trickle(line(name), rest.strip()[:_STDERR])
+    head, _, rest = text.partition("</time>")
+    fields = first_of(f"{head}</time>", "result_name|time")
+    sent = max(0.0, number(fields.get("time"), 0.0))
+    return Trickle(line(fields.get("result_name")), rest.strip()[:_STDERR], sent)
 
 
 def line(text: str | None, most: int = _NAME) -> str:

@@ -13,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyboinc.backends.local import trickles
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.store import Rows, Turn, workunit_id
 from pyboinc.backends.served.catalogue import FLOPS, Catalogue
 from pyboinc.backends.served.incoming import Incoming
-from pyboinc.backends.served.messages import ReportedResult, Request
+from pyboinc.backends.served.messages import ReportedResult, Request, Trickle
 from pyboinc.backends.served.registry import PREFIX, Account, Host, Registry
 from pyboinc.backends.served.replies import AppVersion, Reply
 from pyboinc.errors import RejectedArchive
@@ -82,7 +83,6 @@ class Scheduler:
         self.emulator = emulator
         self.registry = registry
         self.down = False
-        self.trickles: list[tuple[str, str]] = []
         self.news: list[str] = []
         self.sent: Callable[[Result], object] = _nobody
         self._catalogue = catalogue
@@ -143,8 +143,8 @@ class Scheduler:
             reply.acks.append(said.name)
         if request.others is not None:
             self._compare(host, account, request, request.others, reply)
-        if request.trickles:
-            self.trickles += [(one.result, one.text) for one in request.trickles[:100]]
+        for trickle in request.trickles:
+            self._hear(account, trickle)
             reply.message_ack = True
         if request.work_seconds > 0:
             self._send_work(host, request, reply)
@@ -235,6 +235,17 @@ class Scheduler:
         """The quota of a host (``sched/sched_result.cpp``)."""
         daily = self._policy.daily_quota * host.cpus
         host.quota = min(max(2 * host.quota, 1), daily) if good else max(1, host.quota - 1)
+
+    def _hear(self, account: Account, said: Trickle) -> None:
+        """Keep what a task says while it runs, if it is one of this account's."""
+        found = self.find(said.result)
+        if found is None:
+            return
+        rows, result = found
+        if self.registry.owner_of(result.host) == account.id:
+            told = trickles.parse(result.instance, said.time, said.text)
+            trickles.keep(self.emulator, rows.workunit.id, told)
+        self.emulator.forget(rows.workunit.id)
 
     # What the host has.
 

@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyboinc.backends import Attempt
+from pyboinc.backends.local import trickles
 from pyboinc.backends.local.attempts import attempts, failure_of
 from pyboinc.backends.local.store import Rows, Store
+from pyboinc.backends.local.trickles import Trickle
 from pyboinc.backends.served.registry import PREFIX
 from pyboinc.pace import time_left
 from pyboinc.project import Outcome, ServerState
@@ -88,11 +91,16 @@ class Survey:
         return found
 
     def job(self, sequence: int) -> dict[str, Any] | None:
-        """Return all about one job: its instances, and what each wrote to stderr."""
-        rows = self._look(lambda store: store.named(f"{self._batch}_{sequence}"))
+        """Return all about one job: its instances, what each said and wrote to stderr."""
+
+        def look(store: Store) -> tuple[Rows | None, list[Trickle]]:
+            rows = store.named(f"{self._batch}_{sequence}")
+            return rows, trickles.of_workunit(store, rows.workunit.id) if rows else []
+
+        rows, said = self._look(look)
         if rows is None:
             return None
-        instances = [{name: getattr(one, name) for name in one.__slots__} for one in attempts(rows)]
+        instances = [_instance(one, said) for one in attempts(rows)]
         return {
             **_brief(rows),
             "quorum": rows.workunit.min_quorum,
@@ -222,6 +230,17 @@ def state_of(rows: Rows) -> str:
         return "failed"
     at_work = any(one.server_state == ServerState.IN_PROGRESS for one in rows.results)
     return "running" if at_work else "queued"
+
+
+def _instance(one: Attempt, said: list[Trickle]) -> dict[str, Any]:
+    """Return all about one instance, and its trickles."""
+    fields = {name: getattr(one, name) for name in one.__slots__}
+    own = [
+        {"time": each.time, "variety": each.variety, "text": each.text}
+        for each in said
+        if each.instance == one.instance
+    ]
+    return {**fields, "trickles": own}
 
 
 def _host_of(sent: Sequence[Any]) -> str:

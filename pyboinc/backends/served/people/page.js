@@ -149,6 +149,8 @@ function drawJob(job) {
     element("p", {}, `Sent ${moment(one.sent)}, came back ${moment(one.received)}, ` +
       `${span(one.elapsed)} of computing, ` +
       (one.signal ? `ended by signal ${one.exit_status}` : `exit status ${one.exit_status}`)),
+    ...one.trickles.map((said) =>
+      element("p", { class: "said" }, `${moment(said.time)}: ${said.text}`)),
     ...(one.stderr ? [element("pre", {}, one.stderr)] : []),
   ]);
   main.replaceChildren(facts, ...instances,
