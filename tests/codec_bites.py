@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Sequence
 
 from codec_techniques import TECHNIQUES
+from measuring import unmeasured
 from source import ROOT
 
 
 def bites(names: Sequence[str]) -> dict[str, list[str]]:
     """Run these techniques under plain `pickle`; return what was seen of each."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
-    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # some would write its file
+    # Some would write coverage's files.
+    environment = {**unmeasured(), "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, str(ROOT / "tests/codec_sacrifice.py"), *names]
         done = subprocess.run(

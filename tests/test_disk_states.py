@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from measuring import unmeasured
 from source import ROOT
 from sweep.power_cut import Recording, Tree, states
 from sweep.recorder import Place
@@ -162,7 +163,7 @@ def test_a_program_that_is_run_again_after_a_power_cut_ends_well(seed: int) -> N
     assert shutil.which("strace"), "install strace, as CI does"
     run = subprocess.run(
         [sys.executable, "-m", "sweep.disk_states", str(seed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**unmeasured(), "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
         check=False,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
+from measuring import unmeasured
 from source import ROOT
 
 
@@ -13,7 +13,7 @@ def test_killed_in_the_recovery_from_a_kill_it_ends_well(seed: int) -> None:
     """Recovery: killed at any step, and again at any step of the next run, nothing is lost."""
     run = subprocess.run(
         [sys.executable, "-m", "sweep.pairs", str(seed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        env={**unmeasured(), "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
         check=False,

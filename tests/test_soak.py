@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+from measuring import unmeasured
 from sweep import Part
 from sweep.soak import BEHIND, ENDS, last_life, lives, soak
 
 
-def test_kills_all_the_while_leave_nothing_and_nothing_grows(tmp_path: Path, seed: int) -> None:
+def test_kills_all_the_while_leave_nothing_and_nothing_grows(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Soak: no process, descriptor or temporary file is left, no memory grows, the answer right."""
+    for name in set(os.environ) - set(unmeasured()):
+        monkeypatch.delenv(name)
     part = Part()
     one = soak(tmp_path, jobs=300, kills=8, seed=seed, part=part)
     assert part.counts["jobs"] == 300
