@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from fake_client import one
 from served_bench import ServedBench, output
 
@@ -20,8 +22,16 @@ from pyboinc.slave_archive import key_id, open_archive
 LINUX, ARM, MAC = "x86_64-pc-linux-gnu", "aarch64-unknown-linux-gnu", "arm64-apple-darwin"
 WINDOWS = "windows_x86_64"
 
-KEY = signing.generate()
-PUBLIC = signing.public_key(KEY)
+
+@cache
+def key() -> RSAPrivateKey:
+    """A key of the project's people, made when it is first needed: it takes a while."""
+    return signing.generate()
+
+
+def public_key() -> str:
+    """The text of its public half."""
+    return signing.public_key(key())
 
 
 @pytest.fixture
@@ -38,20 +48,20 @@ def own_key(bench: ServedBench) -> str:
     return (bench.path / ".pyboinc/local/keys/archive.public").read_text()
 
 
-def built(path: Path, platform: str, version: str = "1.0", key: str = PUBLIC) -> Path:
+def built(path: Path, platform: str, version: str = "1.0", trusts: str = "") -> Path:
     """Build the python3 form below *path*; return its main program."""
-    made = build.app_version("pyboinc", version, platform, key)
+    made = build.app_version("pyboinc", version, platform, trusts or public_key())
     files = python_form.build(made)
     build.place(made, path, files)
     return made.directory(path) / next(iter(files))
 
 
-def of_windows(path: Path, version: str, key: str) -> Path:
+def of_windows(path: Path, version: str, trusts: str) -> Path:
     """A version of somebody's own for a platform that is not built for: two files."""
     place = path / "apps/pyboinc" / version / WINDOWS
     place.mkdir(parents=True)
     main = place / f"pyboinc_{version}_{WINDOWS}.exe"
-    main.write_bytes(f"MZ\n# It runs what the key {key_id(key)} has signed\n".encode())
+    main.write_bytes(f"MZ\n# It runs what the key {key_id(trusts)} has signed\n".encode())
     (place / f"python_{version}.dll").write_bytes(b"\0\1\2")
     (place / "version.xml").write_text(
         f"<version><file><physical_name>python_{version}.dll</physical_name><logical_name>python.dll"
@@ -101,7 +111,7 @@ def test_the_first_platform_that_fits_is_taken(bench: ServedBench) -> None:
 
 def test_a_platform_without_a_version_is_told_so(bench: ServedBench) -> None:
     """Versions: the words of a real server, and a day until the client asks again."""
-    built(bench.path, LINUX, key=own_key(bench))
+    built(bench.path, LINUX, trusts=own_key(bench))
     bench.reopen()
     bench.create()
     client = bench.client(platforms=(WINDOWS, "windows_intelx86"))
@@ -148,7 +158,7 @@ def test_a_program_that_was_built_does_the_jobs(bench: ServedBench) -> None:
     client = bench.client(0, cpus=1)
     assert "<app_name>pyboinc_script</app_name>" in client.ask()
     (first,) = client.tasks
-    built(bench.path, LINUX, key=own_key(bench))
+    built(bench.path, LINUX, trusts=own_key(bench))
     bench.reopen()
     client.finish(first, output(1))
     answer = client.ask()
@@ -170,26 +180,26 @@ def archive_for(answer: str, bench: ServedBench) -> bytes:
 def test_archives_are_signed_by_the_key_that_a_version_trusts(bench: ServedBench) -> None:
     """Signatures: by --signing-key, by pyboinc sign before, or by the project's own key."""
     built(bench.path, LINUX)
-    built(bench.path, ARM, key=own_key(bench))
+    built(bench.path, ARM, trusts=own_key(bench))
     bench.reopen()
     bench.create(3)
     client, other = bench.client(0), bench.client(0, cpid="e" * 32, platforms=(ARM,))
     assert client.ask() and client.tasks == {}
     (news,) = bench.project.scheduler.news
     assert "has signed, and the archive of app_slave.py is not: pyboinc sign" in news
-    assert key_id(PUBLIC) in news
+    assert key_id(public_key()) in news
     open_archive(archive_for(other.ask(), bench), own_key(bench))
 
     zipped = (bench.path / f".pyboinc/bundles/{bench.bundle}.zip").read_bytes()
     signed = bench.path / f".pyboinc/bundles/{bench.bundle}.signed"
-    signed.write_bytes(signing.sign_archive(zipped, "app_slave.py", KEY))
-    open_archive(archive_for(client.ask(), bench), PUBLIC)
+    signed.write_bytes(signing.sign_archive(zipped, "app_slave.py", key()))
+    open_archive(archive_for(client.ask(), bench), public_key())
     signed.write_bytes(b"no archive")
-    signing.save(KEY, bench.path / "key.pem")
+    signing.save(key(), bench.path / "key.pem")
     bench.signing_key = bench.path / "key.pem"
     bench.reopen()
     third = bench.client(0, cpid="f" * 32)
-    open_archive(archive_for(third.ask(), bench), PUBLIC)
+    open_archive(archive_for(third.ask(), bench), public_key())
     assert [len(one.tasks) for one in (client, other, third)] == [1, 1, 1]
 
 
@@ -224,7 +234,7 @@ def test_a_lost_result_waits_for_a_signature_too(bench: ServedBench) -> None:
 
 def test_what_clients_may_have_does_not_change(bench: ServedBench) -> None:
     """Names are for ever: another file of the same name is refused, as by update_versions."""
-    main = built(bench.path, LINUX, key=own_key(bench))
+    main = built(bench.path, LINUX, trusts=own_key(bench))
     bench.reopen()
     main.write_bytes(main.read_bytes() + b"\n")
     with pytest.raises(ConfigurationError, match="has changed: .* with the next --version"):
@@ -266,7 +276,7 @@ def test_what_is_no_version_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "apps/pyboinc/1.1").write_text("a file")
     (tmp_path / "apps/pyboinc/1.0/README").write_text("a file")
     (found,) = versions.find(tmp_path, "pyboinc")
-    assert (found.number, found.platform, found.key) == (100, LINUX, key_id(PUBLIC))
+    assert (found.number, found.platform, found.key) == (100, LINUX, key_id(public_key()))
     assert versions.find(tmp_path, "another") == []
     (tmp_path / f"apps/pyboinc/1.0/{LINUX}__mt").mkdir()
     with pytest.raises(ConfigurationError, match="plan classes are not served"):
