@@ -82,6 +82,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     good.ask()
     good.finish("1_0_0", output(42))
     for name in [one for one in good.tasks if one != "1_0_0"]:
+        good.trickles[1] = name, f"said: {HOSTILE}"
         good.fail(name, stderr=f"Traceback\nValueError: {HOSTILE}")
     good.ask(seconds=0)
     bad.ask()
@@ -285,11 +286,13 @@ def test_the_page_tells_how_far_it_is_and_goes_on_telling(site: Site, browser: A
 
 
 def test_what_strangers_wrote_is_text_on_the_page(site: Site, browser: Any) -> None:
-    """Strangers: markup in a slave's stderr is shown, and does nothing."""
+    """Strangers: markup in a slave's stderr and in a trickle is shown, and does nothing."""
     browser.get(f"{site.url}jobs/1")
     until(browser, lambda page: "Job 1" in text(page, "#summary"))
 
-    assert HOSTILE.split("\x1b", maxsplit=1)[0] in text(browser, "pre")
+    shown = HOSTILE.split("\x1b", maxsplit=1)[0]
+    assert shown in text(browser, "pre")
+    assert f"said: {shown}" in text(browser, ".said")
     assert browser.title.startswith("Job 1")
     assert browser.execute_script("return document.querySelectorAll('main script').length") == 0
 
