@@ -12,6 +12,7 @@ administrator would, waits, and kills what is left.  A client that dies is start
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -240,7 +241,11 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     what = json.loads(arguments[0])
-    Keeper(Path(what["directory"]), what["program"], what["url"], what["keys"]).run(0)
+    directory = Path(what["directory"])
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # the keeper of a master that was killed is still stopping
+    Keeper(directory, what["program"], what["url"], what["keys"]).run(0)
     return 0
 
 
