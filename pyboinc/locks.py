@@ -81,14 +81,42 @@ def _check_system() -> None:
         )
 
 
-def _flock(descriptor: int) -> bool:
+def share(path: Path) -> int | None:
+    """Lock the file *path* together with whoever shares it; None if somebody has it alone."""
+    return _try(path, shared=True)
+
+
+def alone(path: Path) -> int | None:
+    """Lock the file *path* for this process alone, and say so in it; None if anybody has it."""
+    descriptor = _try(path, shared=False)
+    if descriptor is not None:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    return descriptor
+
+
+def _try(path: Path, shared: bool) -> int | None:
+    with explained("lock", path):
+        reach("lock", path)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            if not _flock(descriptor, shared):
+                close(descriptor)
+                return None
+            if is_at(descriptor, path):
+                return descriptor
+            close(descriptor)
+
+
+def _flock(descriptor: int, shared: bool = False) -> bool:
     """Return whether the lock was got, if need be after what :func:`lock_holder` takes to look."""
     import fcntl
 
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     for pause in (0.0, 0.01, 0.05):
         time.sleep(pause)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             pass

@@ -190,10 +190,8 @@ class LocalSide(Side):
     def kill(self) -> None:
         server: Any = self.backend._server  # type: ignore[attr-defined]  # a master dies with it
         if server is not None:
-            os.kill(server.pid, signal.SIGKILL)
-            server.wait()
-            for pipe in (server.stdin, server.stdout):
-                pipe.close()
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.end()
             self.backend._server = None  # type: ignore[attr-defined]
 
 

@@ -40,7 +40,7 @@ OWN = (
     r"local/apps(/pyb_slave_[0-9a-f]{32}\.zip|/pyboinc_[0-9a-f]{32}|/sealed_[0-9a-f]{32})?",
     r"local/apps/built(/pyboinc_[0-9.]{3,7}_[a-z0-9_-]{8,64})?",
     r"local/clients(/.*)?",
-    r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/upload|/(slots|scratch)(/.*)?)?",
+    r"local(/project\.sqlite(-wal|-shm|-journal)?|/lock|/standing|/upload|/(slots|scratch)(/.*)?)?",
 )
 """What may lie in ``.pyboinc`` when a run has ended well."""
 
@@ -175,7 +175,7 @@ def _nothing_left_over(view: View) -> None:
     assert temporaries == [], f"I10: temporary files are left: {temporaries}"
     uploads = view.place.uploads()
     assert uploads == set(), f"I10: uploads are left: {uploads}"
-    for name in (".pyboinc/lock", ".pyboinc/local/lock"):
+    for name in (".pyboinc/lock", ".pyboinc/local/lock", ".pyboinc/local/standing"):
         assert lock_holder(view.place / name) is None, f"I10: somebody still holds {name}"
 
 

@@ -1,12 +1,14 @@
-"""A master that serves its project, and fake clients that do its jobs over HTTP until it ends."""
+"""Masters whose project is served, and fake clients that do its jobs over HTTP until they end."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -76,6 +78,39 @@ def address_of(place: Place, process: Process) -> Address:
         except (OSError, ValueError, IndexError, sqlite3.Error):
             pass
         assert pause(process), "the master ended before it served"
+
+
+def serve(
+    place: Place, *flags: str, environ: Mapping[str, str] | None = None
+) -> tuple[Process, Address]:
+    """Let a server stand in *place*; return it and where it serves, when it does."""
+    command = (sys.executable, "-m", "pyboinc", "serve")
+    process = place.start(*flags, ".", environ=environ, command=command)
+    while not listens(place):
+        assert pause(process), f"it does not stand: {process.communicate()}"
+    return process, address_of(place, process)
+
+
+def listens(place: Place) -> bool:
+    """Whether masters can come: an address may be that of a server that was killed."""
+    try:
+        directory = os.open(place / ".pyboinc/local", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX) as caller:
+        try:
+            caller.connect(f"/proc/self/fd/{directory}/socket")  # however deep it lies
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(directory)
+
+
+def stop(process: Process, number: int = signal.SIGTERM) -> Run:
+    """End a server that stands; return how it ended."""
+    os.kill(process.pid, number)
+    return finish(process)
 
 
 def pause(process: Process) -> bool:

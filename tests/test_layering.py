@@ -62,8 +62,8 @@ PARTS = {
 """The modules of each part, without the leading ``pyboinc.``; a star stands for any ending."""
 
 BELOW = {
-    "cli": "administration boinc master live local campaign simulator backends project jobdir"
-    " bundle signing build config faults slave codec errors names",
+    "cli": "administration boinc master live local served campaign simulator backends project"
+    " jobdir bundle signing build config faults slave codec errors names",
     "administration": "boinc backends validation jobdir bundle signing codec config slave errors"
     " names",
     "master": "live backends validation jobdir bundle codec config faults errors names",

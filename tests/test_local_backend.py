@@ -88,7 +88,8 @@ class Project:
     def server(self) -> int:
         """The server's process number."""
         assert self.backend._server is not None
-        return self.backend._server.pid
+        assert self.backend._server.process is not None
+        return self.backend._server.process.pid
 
     def close(self) -> None:
         self.backend.close()

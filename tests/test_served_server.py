@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import re
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from fake_client import FakeClient
-from masters import Place, crash
-from served_masters import Address, Crowd, address_of, place_of
+from masters import Place, crash, finish
+from served_masters import Address, Crowd, address_of, pause, place_of, square
+from starter import Process
 
 from pyboinc.backends.served import web
 
@@ -267,3 +269,43 @@ def test_without_a_client_the_message_says_how_to_get_one(tmp_path: Path) -> Non
 
     assert run.code == 2
     assert "apt-get install boinc-client" in run.stderr
+
+
+def test_a_master_that_is_stopped_does_not_stop_the_server(tmp_path: Path) -> None:
+    """Together: ^Z stops a master alone; clients go on, however much news there is for it."""
+    place = place_of(tmp_path / "job", 100)
+    master = place.start(*SERVE, command=ALONE)
+    address = address_of(place, master)
+    client = FakeClient(address.keys[0], address.post)
+    made = "select count(*) from workunit"
+    while place.select(made) != [(100,)] or not client.tasks:
+        assert pause(master)
+        client.ask()
+    os.kill(master.pid, signal.SIGSTOP)
+    shrink_news(place, master)
+    while client.tasks:
+        name = next(iter(client.tasks))
+        client.finish(name, square(int(name.split("_")[1])))
+        client.ask(0.0)
+        client.ask()
+    done = place.select("select count(*) from workunit where canonical_instance is not null")
+    assert done == [(100,)]
+    os.kill(master.pid, signal.SIGCONT)
+    place.check(finish(master), "The answer is 328350\n")
+
+
+def shrink_news(place: Place, master: Process) -> None:
+    """Let little news fit into the pipe from the server to its master."""
+    word = b"pyboinc.backends.served.server"
+    (server,) = [p for p in place.processes() if word in Path(f"/proc/{p}/cmdline").read_bytes()]
+    theirs = {os.readlink(path) for path in Path(f"/proc/{server}/fd").iterdir()}
+    shared = [
+        path
+        for path in Path(f"/proc/{master.pid}/fd").iterdir()
+        if (link := os.readlink(path)).startswith("pipe:") and link in theirs
+    ]
+    for path in shared:
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 4096)
+        os.close(descriptor)
+    assert shared

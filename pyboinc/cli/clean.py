@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pyboinc import copies, disk
+from pyboinc.backends.local.standing import refuse_beside
 from pyboinc.cli.batch import Batch, hold, no_batch
 from pyboinc.cli.options import directory_argument
 from pyboinc.errors import CheckpointMismatch, ConfigurationError, DirectoryDamaged
@@ -29,6 +30,7 @@ def command(directory: Path, yes: bool) -> None:
         raise no_batch(job_directory.path)
     hold(job_directory)
     try:
+        refuse_beside(state / "local", "run pyboinc clean again")
         batch, lines = _readable(directory, job_directory)
         click.echo(f"In {job_directory.path} this will be removed:")
         for line in [*lines, *_inventory(job_directory)]:

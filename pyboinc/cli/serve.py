@@ -1,4 +1,4 @@
-"""``pyboinc serve``: a master program whose project real BOINC clients find at an address."""
+"""``pyboinc serve``: the emulated project at an address, for real BOINC clients."""
 
 from __future__ import annotations
 
@@ -8,29 +8,39 @@ from typing import Any
 import click
 
 from pyboinc import config
+from pyboinc.backends.local.standing import SETTINGS
+from pyboinc.backends.served import check_installed
 from pyboinc.cli.options import settings_flags
+from pyboinc.config.settings import BY_NAME
+from pyboinc.errors import ConfigurationError
 from pyboinc.program import run
 
 _ANYWHERE = "127.0.0.1:0"
+_OF_A_SERVER = ("quiet", "accept_copy", "backend")
 
 
 @click.command(
-    short_help="Run a master program for real BOINC clients.",
+    short_help="Serve a project for real BOINC clients.",
     context_settings={"allow_interspersed_args": False},
 )
 @settings_flags
-@click.argument("program", type=click.Path(path_type=Path), default="app_master.py")
+@click.argument("program", metavar="[PROGRAM|DIR]", type=click.Path(path_type=Path), default=".")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(program: Path, arguments: tuple[str, ...], **flags: Any) -> None:
-    """Run the master program PROGRAM, and let real BOINC clients do its jobs.
+    """Let real BOINC clients do the jobs of a directory.
 
-    PROGRAM is app_master.py if it is left out, and may be a directory with one.  It is served
-    at --serve HOST:PORT, or else at a free port of this computer alone, which stays the same in
-    later runs; what to type to attach a client is printed.  ^C ends it, and the same command
-    goes on.
+    With the master program PROGRAM, run that, and serve as long as it runs.  With the directory
+    DIR, which is the current one if it is left out, serve until ^C, whatever becomes of masters:
+    one that is started in DIR meanwhile uses this server.
+
+    It is served at --serve HOST:PORT, or else at a free port of this computer alone, which
+    stays the same in later runs; what to type to attach a client is printed.
     """
     if program.is_dir():
-        program = program / "app_master.py"
+        if arguments:
+            raise click.UsageError(f"{program} is a directory, and takes no arguments")
+        _stand(program, flags)
+        return
     if flags["serve"] is None:
         flags["serve"] = _ANYWHERE
     config.flags_of_run[:] = config.as_argv(flags)
@@ -38,3 +48,18 @@ def command(program: Path, arguments: tuple[str, ...], **flags: Any) -> None:
         run(program, arguments)
     finally:
         config.flags_of_run.clear()
+
+
+def _stand(directory: Path, flags: dict[str, Any]) -> None:
+    check_installed()
+    from pyboinc.backends.served.standing import serve  # it needs what may be missing
+
+    words = config.as_argv(flags)
+    for setting, _ in config.split_argv(words)[0]:
+        if setting.name not in (*SETTINGS, *_OF_A_SERVER):
+            raise ConfigurationError(
+                f"{setting.flag} is for masters: give it to the one that is started there; the "
+                f"server takes {', '.join(BY_NAME[name].flag for name in SETTINGS)}"
+            )
+    path = directory.absolute()
+    serve(path, config.load(path, argv=words))

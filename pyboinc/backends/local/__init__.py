@@ -5,7 +5,9 @@ This is the master's end.  The project itself runs in a process of its own
 (:mod:`~pyboinc.backends.local.store`) by the rules of :mod:`pyboinc.project`
 (:mod:`~pyboinc.backends.local.emulator`), has hosts that fail as drawn
 (:mod:`~pyboinc.backends.local.hosts`, :mod:`~pyboinc.backends.local.runs`), and workers
-that run each instance as a process (:mod:`~pyboinc.backends.local.workers`).
+that run each instance as a process (:mod:`~pyboinc.backends.local.workers`).  It is started for
+this master and ends with it, unless one stands here already
+(:mod:`~pyboinc.backends.local.standing`).
 """
 
 from __future__ import annotations
@@ -15,23 +17,28 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pyboinc import errors, locks
+from pyboinc import copies, disk, errors, locks
 from pyboinc.backends import Attempt, Counts
-from pyboinc.backends.local import processes
+from pyboinc.backends.local import conversation, standing
+from pyboinc.backends.local.conversation import Conversation
 from pyboinc.config import Settings
 from pyboinc.errors import BackendError, ConfigurationError
 from pyboinc.faults import format_faults
 from pyboinc.jobdir import JobDirectory
+from pyboinc.stderr import say
 
 if TYPE_CHECKING:
     from pyboinc.backends.local.server import Options
 
 _RESTARTS = 5
 """How often a server that died is started again in one run of the master."""
+
+_PAUSE = 0.1
+"""Seconds between two looks for a standing server that is beginning, or ending."""
 
 _AT_A_TIME = 500
 """Workunits read from the database at a time."""
@@ -52,7 +59,8 @@ class LocalBackend:
         self._database = directory.state / "local" / "project.sqlite"
         self._batches: dict[str, int] = {}
         self._archives: dict[str, str] = {}
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: Conversation | None = None
+        self._lost = False
         self._text = b""
         self._unanswered: list[dict[str, Any]] = []
         self._acked = 0
@@ -120,7 +128,7 @@ class LocalBackend:
 
     def counts(self) -> Counts:
         """Say how far the batch is: from the server, or from the database if none runs."""
-        if self._server is not None or not self._database.exists():
+        if self._server is not None or self._lost or not self._database.exists():
             return self._counts
         store, batch = self._look(), self._number()
         total, done, failed, retries = store.totals(batch)
@@ -174,13 +182,13 @@ class LocalBackend:
 
     def wait(self, timeout: float) -> None:
         """Return when there is news from the server, or after *timeout* seconds."""
-        if self._server is None:
+        if self._server is None and not self._lost:
             self._start_server()
         self._listen(timeout)
 
     def _ask(self, command: dict[str, Any]) -> None:
         """Give the server a command, and wait until it is done and durable."""
-        if self._server is None:
+        if self._server is None and not self._lost:
             self._start_server()
         self._unanswered.append(command)
         self._tell(command)
@@ -188,24 +196,16 @@ class LocalBackend:
             self._listen(1.0)
 
     def _tell(self, command: dict[str, Any]) -> None:
-        assert self._server is not None and self._server.stdin is not None
-        if self._server.stdin.closed:
-            return
-        try:
-            self._server.stdin.write(json.dumps(command).encode() + b"\n")
-            self._server.stdin.flush()
-        except OSError:
-            # It has ended, or it can not be spoken to any more and ends for want of a master:
-            # _listen will find that, and start another one.
-            with suppress(OSError):
-                self._server.stdin.close()
+        if self._server is not None:
+            self._server.tell(json.dumps(command).encode())
 
     def _listen(self, timeout: float) -> None:
-        assert self._server is not None and self._server.stdout is not None
-        pipe = self._server.stdout.fileno()
-        if not select.select([pipe], [], [], timeout)[0]:
+        if self._server is None:
+            self._look_for_another(timeout)
             return
-        data = os.read(pipe, 1 << 16)
+        if not select.select([self._server.ears], [], [], timeout)[0]:
+            return
+        data = self._server.hear()
         if not data:
             self._revive()
             return
@@ -229,9 +229,19 @@ class LocalBackend:
             raise getattr(errors, news["kind"])(news["refused"])
 
     def _revive(self) -> None:
-        """Start another server in the place of one that died; it goes on where that was."""
+        """Go on with another server in the place of one that died; it goes on where that was."""
         assert self._server is not None
-        status = _status_of(self._server)
+        server, self._server = self._server, None
+        status = server.end()
+        if server.stands:
+            self._lost = True
+            self._look_for_another(0.0)
+            if self._lost:
+                say(
+                    "pyboinc: the server that stood here has ended; waiting for the next "
+                    "pyboinc serve (^C stops; nothing is lost)"
+                )
+            return
         self._deaths += 1
         if self._deaths > _RESTARTS:
             self.close()
@@ -239,17 +249,28 @@ class LocalBackend:
                 f"the emulated project's server died {self._deaths} times (the last time with "
                 f"status {status}); what it said stands above; run the same command to go on"
             )
-        pending, started = self._unanswered, self._started
-        self._stop_server()
+        pending = self._unanswered
         self._start_server()
-        self._started = started
-        if started and {"start": True} not in pending:
+        self._go_on(pending)
+
+    def _look_for_another(self, timeout: float) -> None:
+        """Go on with the standing server that is there now; if there is none, let time pass."""
+        pending = self._unanswered
+        if self._reach():
+            self._lost = False
+            self._go_on(pending)
+        else:
+            time.sleep(timeout)
+
+    def _go_on(self, pending: list[dict[str, Any]]) -> None:
+        """Tell a new server what the one before it has not answered."""
+        if self._started and {"start": True} not in pending:
             pending.insert(0, {"start": True})
         for command in pending:
             self._unanswered.append(command)
             self._tell(command)
 
-    def _options(self) -> Options:
+    def options(self) -> Options:
         """Return what the server is started with."""
         from pyboinc.backends.local.server import Options
 
@@ -257,11 +278,10 @@ class LocalBackend:
 
     def _usual_options(self) -> dict[str, Any]:
         record, settings = self._directory.record, self._settings
-        assert record is not None
         return {
             "directory": str(self._directory.path),
             "batch": self._number(),
-            "seed": record.seed,
+            "seed": record.seed if record else 0,
             "failure_rate": settings.failure_rate,
             "faults": format_faults(settings.fault),
             "latency": str(settings.latency),
@@ -269,59 +289,67 @@ class LocalBackend:
             "workers": settings.workers,
             "isolation": self._isolation,
             "max_output": settings.max_output,
-            "slaves": tuple(record.slaves),
-            "modules": tuple(record.modules),
+            "slaves": tuple(record.slaves) if record else (),
+            "modules": tuple(record.modules) if record else (),
             "archives": dict(self._archives),
         }
 
     def _start_server(self) -> None:
-        options = self._options()
-        self._unanswered, self._acked, self._text = [], 0, b""
-        # -P: nothing in the user's current directory stands in for a module of Python's.
-        command = [sys.executable, "-P", "-m", self._program, options.as_json()]
+        """Go to the server that stands here, or start one that ends with this master."""
+        disk.make_directory(self._database.parent)
+        while self._server is None:
+            lock = standing.enter(self._database.parent)
+            if lock is not None:
+                self._start_own(lock)
+            elif self._reach():
+                self._say_whose()
+            else:
+                time.sleep(_PAUSE)
+
+    def _start_own(self, lock: int) -> None:
+        self._forget_the_last()
         pipe = subprocess.PIPE
         try:
-            self._server = subprocess.Popen(
-                command,
-                stdin=pipe,
-                stdout=pipe,
-                start_new_session=True,
-                env=processes.environment(),
+            process = conversation.start(
+                self._program, self.options().as_json(), stdin=pipe, stdout=pipe
             )
-        except OSError as error:
-            raise BackendError(
-                f"the emulated project's server can not be started: {error.strerror} (too many "
-                "processes? too little memory?); mend that and run the same command"
-            ) from error
+        except BaseException:
+            disk.close(lock)
+            raise
+        self._server = conversation.with_own(process, lambda: disk.close(lock))
+
+    def _reach(self) -> bool:
+        """Go to the server that stands here, if there is one."""
+        opening = {
+            "master": os.getpid(),
+            "place": copies.place_of(self._directory.state),
+            "options": json.loads(self.options().as_json()),
+            "given": standing.given(self._settings),
+        }
+        server = standing.reach(self._database.parent, opening)
+        if server is None:
+            return False
+        self._forget_the_last()
+        self._server = server
+        return True
+
+    def _forget_the_last(self) -> None:
+        self._unanswered, self._acked, self._text = [], 0, b""
+
+    def _say_whose(self) -> None:
+        if not self._settings.quiet:
+            whose = standing.holder(self._database.parent) or "?"
+            say(f"pyboinc: the server that stands here is used: pyboinc serve, process {whose}")
 
     def close(self) -> None:
         """Stop the hosts; the batch can be continued later."""
         self._stop_server()
 
     def _stop_server(self) -> None:
-        if self._server is None:
-            return
-        self._tell({"stop": True})
         server, self._server = self._server, None
-        for pipe in (server.stdin, server.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # a broken pipe, mostly: what was not said is not heard
-                    pass
-        _status_of(server)
-        self._started = False
-
-
-def _status_of(server: subprocess.Popen[bytes]) -> int | None:
-    """Wait for the end of *server* and return its exit status; None if that can not be had.
-
-    What it did is in its files; its status is only for a message.
-    """
-    try:
-        return server.wait()
-    except OSError:
-        return None
+        if server is not None:
+            server.end()
+            self._started = False
 
 
 def choose_isolation(wanted: str) -> Any:

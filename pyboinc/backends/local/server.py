@@ -88,8 +88,9 @@ class Server:
         state = directory / ".pyboinc"
         self._lock_path = state / "local" / "lock"
         self._options = options
-        self._commands, self._news = commands, news
-        self._lock = _own_lock(self._lock_path)
+        self._commands: int | None = commands
+        self._news: int | None = news
+        self._lock = own_lock(self._lock_path)
         disk.remove_temporaries(state / "bundles", "unpacked")
         self._scratch = state / "local" / "scratch"
         shutil.rmtree(self._scratch, ignore_errors=True)  # of workers that were killed
@@ -229,7 +230,8 @@ class Server:
             timeout = min(timeout, max(0.0, self._next_commit - time.monotonic()))
         if self._making:
             timeout = 0.0
-        ready, _, _ = select.select([self._commands, *places, *listeners], [], [], timeout)
+        commands = [] if self._commands is None else [self._commands]
+        ready, _, _ = select.select([*commands, *places, *listeners], [], [], timeout)
         going_on = True
         for descriptor in ready:
             if descriptor == self._commands:
@@ -241,7 +243,11 @@ class Server:
         return going_on
 
     def _read_commands(self) -> bool:
-        data = os.read(self._commands, 1 << 16)
+        assert self._commands is not None
+        try:
+            data = os.read(self._commands, 1 << 16)
+        except ConnectionResetError:
+            data = b""
         *lines, self._text = (self._text + data).split(b"\n")
         going_on = bool(data)
         for line in lines:
@@ -323,7 +329,12 @@ class Server:
         return found
 
     def _tell(self) -> None:
-        """Tell the master what is new; called after a commit only."""
+        """Tell the master what is new; called after a commit only.
+
+        One that does not listen, because it was stopped, hears it when it does again.
+        """
+        if self._news is None or not select.select([], [self._news], [], 0)[1]:
+            return
         tally = self._emulator.tally
         counts = [tally.total, tally.done, tally.failed, self._running(), tally.retries]
         news: dict[str, Any] = {} if counts == self._told.get("counts") else {"counts": counts}
@@ -336,14 +347,16 @@ class Server:
             say(self._news, news)
 
 
-def say(pipe: int, news: dict[str, Any]) -> None:
+def say(pipe: int | None, news: dict[str, Any]) -> None:
+    data = json.dumps(news).encode() + b"\n" if pipe is not None else b""
     try:
-        os.write(pipe, json.dumps(news).encode() + b"\n")
-    except BrokenPipeError:
+        while data and pipe is not None:
+            data = data[os.write(pipe, data) :]
+    except (BrokenPipeError, ConnectionResetError):
         pass  # the master has ended; the next read of commands says so
 
 
-def _own_lock(path: Path) -> int:
+def own_lock(path: Path) -> int:
     """Wait until no other server works here: an earlier one may still be ending."""
     import fcntl
 

@@ -34,17 +34,14 @@ class ServedBackend(LocalBackend):
 
     def __init__(self, directory: JobDirectory, settings: Settings) -> None:
         super().__init__(directory, settings)
-        missing = [name for name in _NEEDED if find_spec(name) is None]
-        if missing:
-            raise ConfigurationError(
-                f"serving needs {' and '.join(missing)}: pip install 'pyboinc[serve]'"
-            )
+        check_installed()
         self._boinc = _client_program() if settings.boinc_clients else ""
         self._keeper: subprocess.Popen[bytes] | None = None
         self._serving: dict[str, Any] = {}
         self._told = False
 
-    def _options(self) -> ServedOptions:
+    def options(self) -> ServedOptions:
+        """Return what the server is started with."""
         from pyboinc.backends.served.options import ServedOptions
 
         settings = self._settings
@@ -64,15 +61,17 @@ class ServedBackend(LocalBackend):
     def start(self) -> None:
         """Let the hosts begin, and start the clients."""
         super().start()
-        if self._settings.serve is not None and not self._told:
-            self._told = True
-            self._tell_where()
-        if self._settings.boinc_clients and self._keeper is None:
-            self._start_clients()
+        if self._settings.serve is not None:
+            self.tell_where()
+        if self._server is not None and not self._server.stands:
+            self.start_clients()
 
-    def _tell_where(self) -> None:
-        if self._settings.quiet:
+    def tell_where(self, serving: dict[str, Any] | None = None) -> None:
+        """Say once where the project is; *serving* is the news of it, if it is not heard here."""
+        self._serving = serving or self._serving
+        if self._settings.quiet or self._told:
             return
+        self._told = True
         url, key = self._serving["url"], self._serving["keys"][0]
         sys.stderr.write(
             f"pyboinc: BOINC clients find the project at {url}\n"
@@ -84,11 +83,14 @@ class ServedBackend(LocalBackend):
             moved = bool(self._serving) and self._serving != news["serving"]
             self._serving = news["serving"]
             if moved and self._keeper is not None:
-                self._stop_clients()
-                self._start_clients()
+                self.stop_clients()
+                self.start_clients()
         super()._hear(news)
 
-    def _start_clients(self) -> None:
+    def start_clients(self) -> None:
+        """Start the clients that are asked for, if they do not run."""
+        if not self._settings.boinc_clients or self._keeper is not None:
+            return
         what = {
             "directory": str(self._directory.state / "local" / "clients"),
             "program": self._boinc,
@@ -110,7 +112,7 @@ class ServedBackend(LocalBackend):
                 "same command"
             ) from error
 
-    def _stop_clients(self) -> None:
+    def stop_clients(self) -> None:
         """Stop the clients and wait until they have ended: their keeper sees the pipe close."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None and keeper.stdin is not None:
@@ -120,8 +122,17 @@ class ServedBackend(LocalBackend):
 
     def close(self) -> None:
         """Stop the clients and the project; the batch can be continued later."""
-        self._stop_clients()
+        self.stop_clients()
         super().close()
+
+
+def check_installed() -> None:
+    """Raise :class:`ConfigurationError` unless there is all that serving needs."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"serving needs {' and '.join(missing)}: pip install 'pyboinc[serve]'"
+        )
 
 
 def _client_program() -> str:

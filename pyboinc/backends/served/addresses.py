@@ -35,6 +35,12 @@ def choose(path: Path, host: str, port: int) -> tuple[Address, Any]:
     return address, sock
 
 
+def given(listener: int, host: str) -> tuple[Address, Any]:
+    """Return the same for a socket that is bound already."""
+    sock = socket.socket(fileno=listener)
+    return Address(host, _shown(host), sock.getsockname()[1]), sock
+
+
 def _kept(path: Path, host: str) -> int:
     try:
         kept = json.loads(path.read_bytes())

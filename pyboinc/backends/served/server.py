@@ -6,11 +6,15 @@ the project and commits for both.  News that a master hears beside the usual:
     {"serving": {"url": "http://127.0.0.1:8080/pyboinc_1a2b3c4d/", "keys": ["...", ...]}}
 
 The first key is that of the account for people's own clients, the n-th that of client n.
+
+One with a *leash* outlives its masters (:mod:`pyboinc.backends.served.standing`): when its master
+has gone it goes on without one, and it ends when the leash is let go.
 """
 
 from __future__ import annotations
 
 import heapq
+import select
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +23,7 @@ from pyboinc import disk
 from pyboinc.backends.local.hosts import is_emulated
 from pyboinc.backends.local.server import Options, Server, main, say
 from pyboinc.backends.local.store import Rows
-from pyboinc.backends.served.addresses import choose
+from pyboinc.backends.served.addresses import choose, given
 from pyboinc.backends.served.gate import Gate
 from pyboinc.backends.served.options import ServedOptions
 from pyboinc.backends.served.project import Project
@@ -28,6 +32,9 @@ from pyboinc.backends.served.scheduler import Policy
 from pyboinc.backends.served.web import Web
 from pyboinc.errors import ConfigurationError
 from pyboinc.project import Result, ServerState
+
+_LOOK = 0.05
+"""Seconds between two looks whether the web server has stopped."""
 
 
 class ServedServer(Server):
@@ -38,6 +45,7 @@ class ServedServer(Server):
         assert isinstance(options, ServedOptions)
         self._served = options
         self._gate = Gate()
+        self._let_go = False
         self._deadlines: list[tuple[float, int, int]] = []
 
     def _taken_over(self, left: list[tuple[Rows, Result]]) -> list[tuple[Rows, Result]]:
@@ -47,7 +55,10 @@ class ServedServer(Server):
         options, state = self._served, Path(self._directory, ".pyboinc")
         for directory in ("", "apps", "apps/built", "keys"):
             disk.remove_temporaries(state / "local" / directory)  # of servers that were killed
-        address, sock = choose(state / "local" / "address", options.host, options.port)
+        if options.listener >= 0:
+            address, sock = given(options.listener, options.host)
+        else:
+            address, sock = choose(state / "local" / "address", options.host, options.port)
         policy = Policy(clients=options.clients, per_cpu=options.per_cpu)
         self._project = Project(
             self._emulator,
@@ -87,10 +98,32 @@ class ServedServer(Server):
                     self._emulator.settle(rows)
 
     def _finish(self) -> None:
-        self._web.stop()
+        """Stop the web server; who has asked something by now is answered."""
+        stopping = self._web.stop()
+        while not stopping.done():
+            if select.select([self._gate], [], [], _LOOK)[0]:
+                self._gate.take()
+            self._commit()
+            self._gate.release()
+        self._web.join()
 
     def _listeners(self) -> Mapping[int, Callable[[], None]]:
-        return {self._gate.fileno(): self._gate.take}
+        listeners: dict[int, Callable[[], None]] = {self._gate.fileno(): self._gate.take}
+        if self._served.leash >= 0:
+            listeners[self._served.leash] = self._end
+        return listeners
+
+    def _end(self) -> None:
+        self._let_go = True
+
+    def _wait(self) -> bool:
+        going_on = super()._wait()
+        if not going_on and self._served.leash >= 0:
+            self._commands = self._news = None  # the master has gone, and the next one comes anew
+            self._acks = []
+            self._start()  # what is made by now is done
+            going_on = True
+        return going_on and not self._let_go
 
     def _urgent(self) -> bool:
         return super()._urgent() or self._gate.answers_wait

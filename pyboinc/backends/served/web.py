@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +36,9 @@ SILENCE = 30.0
 _LONGEST = 600.0
 """Seconds that one request may take in all."""
 
+_FAREWELL = 5.0
+"""Seconds in which all connections are closed at the end, at most."""
+
 _SWEEP = 5.0
 _BACKLOG = 1024
 
@@ -59,10 +63,12 @@ class Web:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._start(sock), self._loop).result()
 
-    def stop(self) -> None:
-        """Answer nobody any more."""
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(5.0)
+    def stop(self) -> Future[None]:
+        """Answer nobody any more but those who have asked; done when they are, or too slow."""
+        return asyncio.run_coroutine_threadsafe(self._stop(), self._loop)
+
+    def join(self) -> None:
+        """End the thread, when all is stopped."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5.0)
 
@@ -78,7 +84,9 @@ class Web:
         self._sweeper.cancel()
         if self._runner is not None:
             self._runner._shutdown_timeout = 1.0
-            await self._runner.cleanup()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FAREWELL):
+                    await self._runner.cleanup()
 
     def _add_routes(self, app: web.Application, path: str) -> None:
         async def home(request: web.Request) -> web.StreamResponse:
