@@ -29,6 +29,7 @@ PARTS = {
     "fuzz": "mutated and grown pickles",
     "races": "masters and verbs at the same moment, and pieces of two moments put together",
     "boinc": "a master on a BOINC project killed before each of its steps",
+    "served": "the process of a served project killed before each of its steps",
     "soak": "many jobs, with kills all the while",
 }
 """The parts, in their order, and what each tries."""

@@ -1,0 +1,114 @@
+"""The process of a served project, killed before each of its steps, every time that it comes to it.
+
+python -m sweep served --only "own 17"    at its 17th step, as the master's own server
+python -m sweep served --only "stands 17"    the same behind a server that stands, with that one
+
+Clients, made for the purpose, go on over HTTP all the while; another server goes on with the batch.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import starter
+from masters import Place, Run, crash
+from served_masters import Crowd, listens, pause, place_of, stop
+
+from sweep import Part
+from sweep.shared import memory
+
+ALONE = (sys.executable, "app_master.py")
+SERVE = (sys.executable, "-m", "pyboinc", "serve", ".")
+JOBS, ANSWER = 3, "The answer is 5\n"
+KINDS = {
+    "own": "kills of a served project before a step",
+    "stands": "kills of a standing server and its project before a step",
+}
+REPEATED = "select count(*) from result where outcome = 1 group by workunit having count(*) > 1"
+
+
+def sweep(seed: int, only: str) -> Part:
+    """Kill at every step (or at the one that *only* names)."""
+    part = Part()
+    path = Path(tempfile.mkdtemp(prefix="pyboinc-sweep-", dir=memory()))
+    try:
+        points = [only] if only else list(_points(path))
+        random.Random(seed).shuffle(points)
+        for point in points:
+            kind, _, number = point.partition(" ")
+            place = place_of(path / point.replace(" ", "-"), JOBS)
+            try:
+                if _try(place, kind, int(number)):
+                    part.count(KINDS[kind])
+            except AssertionError as error:
+                part.failures.append(f"{point}: {error}")
+            else:
+                shutil.rmtree(place.path, ignore_errors=True)
+    finally:
+        starter.close()
+        if not part.failures:
+            shutil.rmtree(path, ignore_errors=True)
+    return part
+
+
+def _points(path: Path) -> Iterator[str]:
+    """Each step of the server in a run that nobody kills, for each kind of server."""
+    steps = path / "steps"
+    place = place_of(path / "reference", JOBS)
+    environ = {"PYBOINC_TEST_STEPS": str(steps)}
+    process = place.start("--serve=127.0.0.1:0", environ=environ, command=ALONE)
+    place.check(Crowd(place, process).run(), ANSWER)
+    number = sum(line.startswith("server\t") for line in steps.read_text().splitlines())
+    for kind in KINDS:
+        yield from (f"{kind} {one}" for one in range(1, number + 1))
+
+
+def _try(place: Place, kind: str, number: int) -> bool:
+    """Kill at one step, and see that nothing is lost or repeated; False if it was not reached."""
+    if kind == "own":
+        environ = crash("*", "*", number, who="server")
+        process = place.start("--serve=127.0.0.1:0", environ=environ, command=ALONE)
+        run = Crowd(place, process).run()
+    else:
+        run = _stands(place, crash("*", "*", number, who="server", what="kill all"))
+    reached = place.crashed()
+    place.check(run, ANSWER)
+    assert place.select(REPEATED) == [], "a job was done twice"
+    return reached
+
+
+def _stands(place: Place, environ: Mapping[str, str]) -> Run:
+    with _standing(place, environ):
+        return Crowd(place, place.start(command=ALONE)).run()
+
+
+@contextmanager
+def _standing(place: Place, environ: Mapping[str, str]) -> Iterator[None]:
+    """Let a server stand here, and another one when it is killed."""
+    servers = [place.start(environ=environ, command=SERVE)]
+    over = threading.Event()
+
+    def look_after() -> None:
+        while not over.is_set():
+            if not pause(servers[-1]):
+                servers[-1].communicate()
+                servers.append(place.start(command=SERVE))
+
+    while not listens(place) and pause(servers[-1]):
+        pass
+    looks = threading.Thread(target=look_after)
+    looks.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looks.join()
+        ended = stop(servers[-1])
+    assert ended.code == 0, ended
