@@ -13,10 +13,11 @@ INDEX = $(shell .venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=
 OLDEST = $(wildcard $(shell pyenv root 2>/dev/null)/versions/3.8.*/bin/python)
 
 # What some tests need beside Python: a program, and Debian's package that has it.  Where it can
-# not be installed, these tests are left out, and say so; under CI that fails the run.
+# not be installed, these tests are left out, and say so; under CI that fails the run.  Debian's own
+# Python is what a real client finds, as on a volunteer's computer.
 NEEDED = strace:strace mariadb-install-db:mariadb-server-core my_print_defaults:mariadb-client-core \
 	php:php-cli objcopy:binutils cc:gcc cc:libc6-dev boinc:boinc-client chromium:chromium \
-	chromedriver:chromium-driver
+	chromedriver:chromium-driver /usr/bin/python3:python3
 # Debian starts the services of what it installs, unless this program says no.
 POLICY = /usr/sbin/policy-rc.d
 
