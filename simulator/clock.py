@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sized
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from math import inf, log2, nextafter
-from typing import Any, Final
+from typing import Final
 
 import simpy
 from simpy.events import NORMAL, Event
 
-__all__ = ["Alarm", "Clock", "Event"]
+__all__ = ["Alarm", "Clock", "nothing_collected"]
 
 _BUSY: Final = 40.0 / 86400.0
 """Events a second of each of a crowd, roughly: nothing but speed depends on it."""
@@ -22,21 +23,39 @@ _TOGETHER: Final = 16
 _LATE: Final = 2.0**40
 """Seconds (35,000 years) after which there is one slice for all that is still to come."""
 
+Entry = tuple[float, int, int, object]
+"""What stands in SimPy's queue: time, priority, turn and event."""
 
-class Alarm(Event):
-    """An event that happens again and again, and calls the same function each time.
 
-    It is SimPy's bare event, of which no new one is made for each occasion: no process, no
-    generator, no timeout.
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Nobody looks for circles of objects that are not needed any more."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+class Alarm:
+    """What rings at a time that it is set to, again and again.
+
+    It stands in SimPy's queue like an event, but no new one is made for each occasion: no
+    process, no generator, no timeout.
     """
 
-    __slots__ = ("callback", "callbacks")
+    __slots__ = ("rings_at", "turn")
 
-    _ok = True
-    _value: Any = None
+    rings_at: float
+    """When it rings, if it is set;"""
+    turn: int
+    """and its turn among all that ring at the same time."""
 
-    def __init__(self, callback: Callable[[Event], object]) -> None:
-        self.callback = callback
+    def ring(self) -> None:
+        """Do what is due."""
+        raise NotImplementedError
 
 
 class Clock:
@@ -67,12 +86,12 @@ class Clock:
     def __init__(self, crowd: int = 1) -> None:
         self.environment = simpy.Environment()
         self.now = 0.0
-        self._queue: list[tuple[float, int, int, Event]] = self.environment._queue  # type: ignore[assignment] # whose priorities are whole numbers
+        self._queue: list[Entry] = self.environment._queue  # type: ignore[assignment] # whose priorities are whole numbers
         self._numbers = self.environment._eid
         self._looked = 0
         self._rate = 2.0 ** round(log2(crowd * _BUSY / _TOGETHER))
         """Slices a second; a power of two, so that no event is rounded into another slice."""
-        self._later: dict[int, list[tuple[float, int, int, Event]]] = {}
+        self._later: dict[int, list[Alarm]] = {}
         """What happens after the present slice, by the number of its own."""
         self._slices: list[int] = []
         """These numbers, a heap."""
@@ -83,41 +102,40 @@ class Clock:
         """Let *alarm* ring at *time*, or now if that is past; not to be called while it is set."""
         if time < self.now:
             time = self.now
-        entry = (time, NORMAL, next(self._numbers), alarm)
+        alarm.rings_at = time
+        alarm.turn = next(self._numbers)
         if time <= self._ends:
-            heappush(self._queue, entry)
+            heappush(self._queue, (time, NORMAL, alarm.turn, alarm))
             return
         number = int((time if time < _LATE else _LATE) * self._rate)
         waiting = self._later.get(number)
         if waiting is None:
-            self._later[number] = [entry]
+            self._later[number] = [alarm]
             heappush(self._slices, number)
         else:
-            waiting.append(entry)
+            waiting.append(alarm)
 
     def run_on(self, time: float, enough: Sized = ()) -> None:
         """Let everything happen that is due until *time*, or until *enough* is not empty.
 
-        As SimPy's ``step()``, without the callbacks of alarms being taken off and put on again.
-        While time passes no circles of objects are made, so nobody looks for them.
+        As SimPy's ``step()``, which knows nothing of alarms.  While time passes no circles of
+        objects are made, so nobody looks for them.
         """
-        collects = gc.isenabled()
-        gc.disable()
         try:
-            self._run_slice(time, enough)
-            while not enough and self._next_slice(time):
+            with nothing_collected():
                 self._run_slice(time, enough)
+                while not enough and self._next_slice(time):
+                    self._run_slice(time, enough)
         finally:
             self.environment._now = self.now
-            if collects:
-                gc.enable()
 
     def _next_slice(self, time: float) -> bool:
         """Let the next slice come into the queue, if it begins until *time*."""
         if not self._slices or self._slices[0] > time * self._rate:
             return False
         number = heappop(self._slices)
-        self._queue += self._later.pop(number)
+        waiting = self._later.pop(number)
+        self._queue += [(alarm.rings_at, NORMAL, alarm.turn, alarm) for alarm in waiting]
         heapify(self._queue)
         ends = (number + 1) / self._rate
         self._ends = nextafter(ends, 0.0) if ends <= _LATE else inf
@@ -126,11 +144,17 @@ class Clock:
     def _run_slice(self, time: float, enough: Sized) -> None:
         queue = self._queue
         until = min(time, self._ends)
-        while queue and queue[0][0] <= until and not enough:
-            self.now, _, _, event = heappop(queue)
+        while queue and not enough:
+            entry = heappop(queue)
+            moment, _, _, event = entry
+            if moment > until:
+                heappush(queue, entry)
+                return
+            self.now = moment
             if isinstance(event, Alarm):
-                event.callback(event)
+                event.ring()
             else:
+                assert isinstance(event, Event)
                 self._happens(event)
 
     def _happens(self, event: Event) -> None:

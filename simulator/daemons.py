@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from simulator.clock import Alarm, Clock, Event
+from simulator.clock import Alarm, Clock
 from simulator.jobs import Job
 from simulator.lives import DAEMONS, PASS, Lives, Step
 
@@ -40,7 +40,7 @@ class Daemons:
         self._due: list[list[Job]] = [[] for _ in DAEMONS]
         self._next = [-1.0] * len(DAEMONS)
         """When each wakes next; if that is past, it was not called since."""
-        self._alarms = [Alarm(self._pass(number)) for number in range(len(DAEMONS))]
+        self._alarms = [_Pass(self, number) for number in range(len(DAEMONS))]
 
     def call(self, job: Job, work: int) -> None:
         """Put *job* before the daemons of *work* that it is not before already."""
@@ -65,18 +65,27 @@ class Daemons:
             self._next[number] = time
         self._clock.set(self._alarms[number], time)
 
-    def _pass(self, number: int) -> Callable[[Event], None]:
+    def pass_over(self, number: int) -> None:
         """One pass of a daemon over all that waits for it."""
         bit, code = 1 << number, PASS[DAEMONS[number]]
-        others = ~bit
+        due, self._due[number] = self._due[number], []
+        step_of, take = self._lives.step, self._take
+        for job in due:
+            job.queued &= ~bit
+            state = job.state
+            if state.work & bit:
+                take(job, state.steps.get(code) or step_of(state, code))
 
-        def run(_: Event) -> None:
-            due, self._due[number] = self._due[number], []
-            step_of, take = self._lives.step, self._take
-            for job in due:
-                job.queued &= others
-                state = job.state
-                if state.work & bit:
-                    take(job, state.steps.get(code) or step_of(state, code))
 
-        return run
+class _Pass(Alarm):
+    """A daemon wakes."""
+
+    __slots__ = ("_daemons", "_number")
+
+    def __init__(self, daemons: Daemons, number: int) -> None:
+        self._daemons = daemons
+        self._number = number
+
+    def ring(self) -> None:
+        """Let it look at what waits for it."""
+        self._daemons.pass_over(self._number)

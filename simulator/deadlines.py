@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Final
 
-from simulator.clock import Alarm, Clock, Event
+from simulator.clock import Alarm, Clock
 from simulator.jobs import Task
 
-_FEW: Final = 200
-"""Deadlines that are kept whether or not they still matter."""
 
+class Deadlines(Alarm):
+    """The deadlines of all instances with one delay bound: they pass in the order of sending.
 
-class Deadlines:
-    """The deadlines of all instances with one delay bound: they pass in the order of sending."""
+    Each instance knows the one before and the one after it, so that it can be taken out when it
+    is reported: what is done with is not kept.
+    """
+
+    __slots__ = ("_clock", "_first", "_is_set", "_last", "_missed")
 
     def __init__(self, clock: Clock, missed: Callable[[Task], None]) -> None:
-        self._tasks: deque[Task] = deque()
-        self._alarm = Alarm(self._ring)
         self._clock = clock
         self._missed = missed
-        self._limit = _FEW
+        self._first: Task | None = None
+        self._last: Task | None = None
+        self._is_set = False
 
     def add(self, task: Task) -> None:
         """Watch the deadline of *task*, which is no earlier than those before."""
-        tasks = self._tasks
-        if not tasks:
-            self._clock.set(self._alarm, task.deadline)
-        tasks.append(task)
-        if len(tasks) > self._limit:
-            # The first one stays: the alarm is set for it.
-            first = tasks[0]
-            kept = [one for one in tasks if one.open or one is first]
-            self._tasks = deque(kept)
-            self._limit = 2 * len(kept) + _FEW
+        last = self._last
+        self._last = task
+        if last is None:
+            self._first = task
+        else:
+            last.after = task
+            task.before = last
+        if not self._is_set:
+            self._is_set = True
+            self._clock.set(self, task.deadline)
 
-    def _ring(self, _: Event) -> None:
-        now, tasks = self._clock.now, self._tasks
-        while tasks and (not tasks[0].open or tasks[0].deadline <= now):
-            task = tasks.popleft()
-            if task.open:
-                self._missed(task)
-        if tasks:
-            self._clock.set(self._alarm, tasks[0].deadline)
+    def remove(self, task: Task) -> None:
+        """Watch the deadline of *task* no longer."""
+        before, after = task.before, task.after
+        task.before = task.after = None
+        if before is None:
+            self._first = after
+        else:
+            before.after = after
+        if after is None:
+            self._last = before
+        else:
+            after.before = before
+
+    def ring(self) -> None:
+        """Tell of those that have passed."""
+        now = self._clock.now
+        first = self._first
+        while first is not None and first.deadline <= now:
+            self.remove(first)
+            self._missed(first)
+            first = self._first
+        if first is None:
+            self._is_set = False
+        else:
+            self._clock.set(self, first.deadline)

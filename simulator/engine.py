@@ -26,6 +26,7 @@ MODULES = (
     "measures",
     "network",
     "policies",
+    "reliability",
     "server",
     "trust",
     "world",

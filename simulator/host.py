@@ -12,18 +12,15 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from simulator import draws
-from simulator.clock import Alarm, Event
+from simulator.clock import Alarm
 from simulator.jobs import SILENT, FatedTask, Job, Task
-from simulator.lives import FIRST_ERROR, Happens
+from simulator.lives import FIRST_ERROR
+from simulator.reliability import AT_A_TIME
 
 if TYPE_CHECKING:
     from simulator.availability import Availability
     from simulator.world import World
-
-_RIGHT, _WRONG, _ERROR = int(Happens.RIGHT), int(Happens.WRONG), int(Happens.ERROR)
 
 _SOON: Final = 1e-6
 """Seconds that do not matter: what rounding makes of a moment."""
@@ -33,20 +30,14 @@ _AT_ONCE: Final = 1e-3
 
 _ALL: Final = 1 << 30
 
-_AT_A_TIME: Final = 64
-"""Instances of which it is drawn at once how they end."""
 
-_ALL_RIGHT = bytes([_RIGHT]) * _AT_A_TIME
-
-
-class Host:
+class Host(Alarm):
     """One computer of the population.
 
     Work on it is counted in *uptime*: the seconds that it has been on since it joined.
     """
 
     __slots__ = (
-        "_alarm",
         "_backoff",
         "_ends",
         "_finishes",
@@ -87,7 +78,8 @@ class Host:
         self.got_work = -inf
         self.drawn = 0
         """Instances that it has been given."""
-        self._ends = _ALL_RIGHT
+        self._ends = b""
+        """How those it is given will end: a byte for each (see simulator.reliability)."""
         self._world = world
         self._running: list[Task] = []
         """The last one will be finished first."""
@@ -101,8 +93,7 @@ class Host:
         self._only: Task | None = None
         """The task that is running, if there is nothing else to be thought of (then it is not
         in the list)."""
-        self._alarm = Alarm(self._join)
-        world.clock.set(self._alarm, self.joins)
+        world.clock.set(_Joining(self), self.joins)
 
     def begin(self, job: Job, instance: int, seconds: float, sent: float, deadline: float) -> Task:
         """Take an instance that is sent to it; how that will end is decided now."""
@@ -111,31 +102,20 @@ class Host:
         fates = self._world.fates
         if fates is not None:
             return FatedTask(job, instance, fates(job, instance, self), sent, deadline)
-        place = drawn % _AT_A_TIME
+        place = drawn % AT_A_TIME
         if not place:
-            self._ends = self._draw_ends(drawn)
+            ends = self._world.reliability.ends
+            self._ends = ends(self.number, drawn, self.error_rate, self.wrong_rate)
         return Task(job, instance, self._ends[place], seconds, deadline)
-
-    def _draw_ends(self, first: int) -> bytes:
-        """How the next instances will end, a byte for each: right, wrong, or with an error."""
-        errors, wrong = self.error_rate, self.wrong_rate
-        if not errors and not wrong:
-            return _ALL_RIGHT
-        stream = draws.stream(self._world.seed, self.number, draws.ERROR)
-        chances = draws.row(stream, first, _AT_A_TIME)
-        ends = np.full(_AT_A_TIME, _RIGHT, np.uint8)
-        ends[chances < errors + (1.0 - errors) * wrong] = _WRONG
-        ends[chances < errors] = _ERROR
-        return ends.tobytes()
 
     # Its life: from one moment at which something is due to the next.
 
-    def _join(self, event: Event) -> None:
+    def join(self) -> None:
+        """It begins."""
         self.availability = self._world.population.availability(self.number)
-        self._alarm.callback = self._wake
-        self._wake(event)
+        self.ring()
 
-    def _wake(self, _: Event) -> None:
+    def ring(self) -> None:
         """Something is due: a task is done, a report, a request, or the computer is on again."""
         world, availability, running = self._world, self.availability, self._running
         now = world.clock.now
@@ -258,7 +238,7 @@ class Host:
     def _set(self, time: float) -> None:
         """Wake at *time*, if that is ever, or when the host leaves."""
         if time < inf:
-            self._world.clock.set(self._alarm, time if time < self.leaves else self.leaves)
+            self._world.clock.set(self, time if time < self.leaves else self.leaves)
 
     def _leave(self) -> None:
         """It is never heard of again."""
@@ -387,6 +367,19 @@ class Host:
                 running.sort(key=_finish, reverse=True)
         if not queue:
             self._queue = None
+
+
+class _Joining(Alarm):
+    """A host joins."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def ring(self) -> None:
+        """Let it begin its life."""
+        self._host.join()
 
 
 _finish = attrgetter("finish")

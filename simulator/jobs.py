@@ -71,7 +71,18 @@ class Fate(NamedTuple):
 class Task:
     """One instance on its host, and how it will end there."""
 
-    __slots__ = ("deadline", "ends", "finish", "instance", "job", "open", "ready", "seconds")
+    __slots__ = (
+        "after",
+        "before",
+        "deadline",
+        "ends",
+        "finish",
+        "instance",
+        "job",
+        "open",
+        "ready",
+        "seconds",
+    )
 
     ready: float
     """When its input has been downloaded; later, when its output has been uploaded."""
@@ -90,6 +101,9 @@ class Task:
         self.deadline = deadline
         self.open = True
         """Whether it has neither been reported nor missed its deadline."""
+        self.before: Task | None = None
+        self.after: Task | None = None
+        """Its neighbours among the open ones (see simulator.deadlines)."""
 
 
 class FatedTask(Task):

@@ -170,7 +170,8 @@ class Server:
             self.trace(Happens(ends).name.lower(), job, task.instance, host)
         state, code = job.state, task.instance * KINDS + ends
         step = state.steps.get(code) or self.lives.step(state, code)
-        task.open = False
+        if task.open:
+            self._close(task)
         if step.ignored:
             measures.ignored += 1
         elif ends < FIRST_ERROR:
@@ -200,9 +201,15 @@ class Server:
         """A client aborts an instance because it was told to: an error that costs nothing."""
         if self.trace is not None:
             self.trace("abort", task.job, task.instance, host)
-        task.open = False
+        if task.open:
+            self._close(task)
         self._measures.aborted += 1
         self.happens(task.job, task.instance * KINDS + _ERROR)
+
+    def _close(self, task: Task) -> None:
+        """Nobody waits for the deadline of an instance any more."""
+        task.open = False
+        self._deadlines[task.job.limits.delay_bound].remove(task)
 
     def _miss(self, task: Task) -> None:
         """The deadline of an instance passes."""

@@ -18,7 +18,7 @@ from math import inf
 from typing import NamedTuple
 
 from pyboinc.project import Assimilation, ErrorMask, Output
-from simulator.clock import Clock
+from simulator.clock import Clock, nothing_collected
 from simulator.host import Host
 from simulator.jobs import Fate, Job
 from simulator.lives import CANCEL, REISSUE
@@ -26,6 +26,7 @@ from simulator.measures import Measures
 from simulator.network import DataServer
 from simulator.policies import DAY, Limits, Policies
 from simulator.population import Population
+from simulator.reliability import Reliability
 from simulator.server import Server
 
 __all__ = ["Fate", "Fates", "Job", "Limits", "Outcome", "Policies", "World"]
@@ -81,13 +82,15 @@ class World:
         self.fates = fates
         self.clock = Clock(population.size)
         self.measures = Measures()
+        self.reliability = Reliability(population, seed)
         self.data = DataServer(policies.server.bandwidth)
         self.outcomes: list[Outcome] = []
         """What was assimilated since somebody took it from here."""
         self._records = True
         self.server = Server(self.clock, policies.server, self.measures, seed, self._assimilated)
         columns = (getattr(population, name).tolist() for name in _OF_HOSTS)
-        self.hosts: list[Host] = [host(self, *one) for one in enumerate(zip(*columns, strict=True))]
+        with nothing_collected():
+            self.hosts = [host(self, *one) for one in enumerate(zip(*columns, strict=True))]
         self.server.hosts = self.hosts
 
     @property
