@@ -30,7 +30,7 @@ from dataclasses import dataclass
 os.environ["PYBOINC_SIMULATOR"] = "python"  # its hosts are a class made of ours
 
 from simulator import draws
-from simulator.clock import Alarm, Event
+from simulator.clock import Alarm
 from simulator.distributions import Clipped, Exponential, Fixed, LogNormal, Weibull
 from simulator.host import Host
 from simulator.jobs import Task
@@ -88,6 +88,17 @@ CASES = {
 MEAN_SPEEDS = {"c'": 5.85}
 
 
+class Call(Alarm):
+    """Something is done once."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
+
+    def ring(self) -> None:
+        """Do it."""
+        self._do()
+
+
 class CombosHost(Host):
     """A host with the habits of ComBoS' client."""
 
@@ -108,7 +119,7 @@ class CombosHost(Host):
         "ups",
     )
 
-    def _join(self, _: Event) -> None:
+    def join(self) -> None:
         self._main, self._fetch = WAIT, SLEEP
         self._up_end: float | None = None
         self._suspended = 0.0
@@ -130,7 +141,7 @@ class CombosHost(Host):
         return self._world.clock.now
 
     def _at(self, time: float, do: Callable[[], None]) -> None:
-        self._world.clock.set(Alarm(lambda _: do()), time)
+        self._world.clock.set(Call(do), time)
 
     def _draw(self, distribution: Weibull | LogNormal) -> float:
         hours = distribution.quantile(draws.uniform(self._stream, self._drawn))

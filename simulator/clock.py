@@ -20,6 +20,9 @@ _BUSY: Final = 40.0 / 86400.0
 _TOGETHER: Final = 16
 """Events that come into SimPy's queue together, roughly."""
 
+_FEW: Final = 250
+"""So many need no slices."""
+
 _LATE: Final = 2.0**40
 """Seconds (35,000 years) after which there is one slice for all that is still to come."""
 
@@ -95,8 +98,8 @@ class Clock:
         """What happens after the present slice, by the number of its own."""
         self._slices: list[int] = []
         """These numbers, a heap."""
-        self._ends = -1.0
-        """The last moment of the present slice."""
+        self._ends = -1.0 if crowd > _FEW else inf
+        """The last moment of the present slice; all of time, if there are few."""
 
     def set(self, alarm: Alarm, time: float) -> None:
         """Let *alarm* ring at *time*, or now if that is past; not to be called while it is set."""
@@ -131,12 +134,16 @@ class Clock:
 
     def _next_slice(self, time: float) -> bool:
         """Let the next slice come into the queue, if it begins until *time*."""
-        if not self._slices or self._slices[0] > time * self._rate:
+        queue = self._queue
+        begins = self._slices[0] / self._rate if self._slices else inf
+        if queue and queue[0][0] < begins:  # an event of SimPy's own comes before
+            self._ends = queue[0][0]
+            return self._ends <= time
+        if not self._slices or begins > time:
             return False
         number = heappop(self._slices)
-        waiting = self._later.pop(number)
-        self._queue += [(alarm.rings_at, NORMAL, alarm.turn, alarm) for alarm in waiting]
-        heapify(self._queue)
+        queue += [(one.rings_at, NORMAL, one.turn, one) for one in self._later.pop(number)]
+        heapify(queue)
         ends = (number + 1) / self._rate
         self._ends = nextafter(ends, 0.0) if ends <= _LATE else inf
         return True

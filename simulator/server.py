@@ -132,21 +132,26 @@ class Server:
             self._daemons.call(job, state.work)
 
     def _judge(self, job: Job, judged: tuple[tuple[int, bool], ...]) -> None:
-        measures, hosts, numbers = self._measures, self.hosts, job.hosts
-        alone = len(numbers) == 1 and self._adaptive
+        measures = self._measures
         for instance, valid in judged:
-            host = hosts[numbers[instance]]
             if valid:
                 measures.valid += 1
                 measures.flops_valid += job.flops
-                host.quota += 1  # trust.after_valid
-                if not alone:
-                    host.consecutive_valid += 1
             else:
                 measures.invalid += 1
                 measures.flops_invalid += job.flops
-                host.quota = trust.after_invalid(host.quota, self._daily)
-                host.consecutive_valid = 0
+            if self._picks:  # or nobody asks what is thought of a host
+                self._think(self.hosts[job.hosts[instance]], job, valid)
+
+    def _think(self, host: Host, job: Job, valid: bool) -> None:
+        """Think better or worse of a host, an instance of which was found valid or not."""
+        if valid:
+            host.quota = trust.after_valid(host.quota)
+            if len(job.hosts) > 1 or not self._adaptive:  # one without others proves nothing
+                host.consecutive_valid += 1
+        else:
+            host.quota = trust.after_invalid(host.quota, self._daily)
+            host.consecutive_valid = 0
 
     def _assimilate(self, job: Job, assimilated: Assimilation) -> None:
         measures = self._measures

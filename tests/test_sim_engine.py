@@ -19,17 +19,25 @@ import scenarios
 
 import simulator
 from pyboinc.errors import ConfigurationError
-from simulator import compiled, engine
+from simulator import compiled, engine, world
+from simulator.clock import Clock
 from simulator.policies import Policies
 from simulator.world import World
 
 AT_A_TIME = 16
 
 
-@pytest.mark.parametrize("first", range(0, scenarios.SCENARIOS, AT_A_TIME))
-def test_all_happens_as_in_the_first_engine(first: int) -> None:
+@pytest.mark.parametrize(
+    ("first", "crowd"),
+    zip(range(0, scenarios.SCENARIOS, AT_A_TIME), (0, 10_000, 1_000_000, 1_000, 0), strict=True),
+)
+def test_all_happens_as_in_the_first_engine(
+    first: int, crowd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DESIGN 3.6: the same seed gives the same trace to the byte, also after the engine changed."""
     assert simulator.ENGINE == "Python"
+    if crowd:  # time is cut into slices as if for so many hosts
+        monkeypatch.setattr(world, "Clock", lambda _: Clock(crowd))
     numbers = range(first, first + AT_A_TIME)
     assert list(map(scenarios.digest, numbers)) == scenarios.recorded()[first : first + AT_A_TIME]
 
