@@ -29,7 +29,7 @@ AT_A_TIME = 16
 
 @pytest.mark.parametrize(
     ("first", "crowd"),
-    zip(range(0, scenarios.SCENARIOS, AT_A_TIME), (0, 10_000, 1_000_000, 1_000, 0), strict=True),
+    [(0, 0), (16, 10_000), (32, 1_000_000), (48, 1_000), (64, 0)],
 )
 def test_all_happens_as_in_the_first_engine(
     first: int, crowd: int, monkeypatch: pytest.MonkeyPatch
