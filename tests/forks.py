@@ -48,7 +48,7 @@ def make_ready() -> None:
     """Make this process one whose forks are masters."""
     import pyboinc
     from pyboinc import endings, master
-    from pyboinc.backends import local
+    from pyboinc.backends.local import conversation
 
     for name in pyboinc.__all__:
         getattr(pyboinc, name)
@@ -57,7 +57,8 @@ def make_ready() -> None:
     with suppress(ImportError):
         import pymysql  # noqa: F401  # of masters on a BOINC project
     assert not master._masters and not endings._hooked
-    local.subprocess = _Subprocess  # type: ignore[assignment] # what is used of it is there
+    assert conversation.subprocess is subprocess, "it starts the server no more"
+    conversation.subprocess = _Subprocess  # type: ignore[assignment] # what is used is there
     _search_path[:] = sys.path if str(HOOKS) in sys.path else [*sys.path, str(HOOKS)]
     gc.collect()
     gc.freeze()
