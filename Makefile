@@ -44,7 +44,7 @@ needed:                                ## what tests need beside Python, if it m
 		test -z "$$ours" || rm -f "$$ours"; \
 	else echo "Some tests are left out; they need: apt-get install$$missing"; fi
 
-compiled: .venv/installed              ## the simulator's inner modules as a library, 2.5 to 3 times as quick
+compiled: .venv/installed              ## the simulator's inner modules as a library, about 3 times as quick
 	.venv/bin/python -m pip install --quiet --editable ".[dev,examples,simulate,compiled]"
 	.venv/bin/python -m simulator.compiled
 	.venv/bin/python -m pytest --quiet tests/test_sim_engine.py

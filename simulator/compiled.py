@@ -1,7 +1,7 @@
 """``python -m simulator.compiled``: the simulator's inner modules, compiled by mypyc.
 
-The same sources, which mypy has checked, become a library that is two and a half to three
-times as quick.  It is put into the environment of this Python and used from then on, until a
+The same sources, which mypy has checked, become a library that is about three times as
+quick.  It is put into the environment of this Python and used from then on, until a
 source changes; nothing needs it.  ``--remove`` takes it away again, ``--show`` says which engine
 plays.
 """
