@@ -61,7 +61,6 @@ def read_pairs(
     table stays empty, and what it would have got is returned instead of None, in a row: that may
     be the items of a tuple, so no key is read twice.
     """
-    start, remembered = pos, len(memo)
     last, used = limit - _LONGEST, 0
     more: List[Any] = []  # a key whose value is of another kind
     while pos < last and used < most:
@@ -116,8 +115,4 @@ def read_pairs(
             break
     row = [each for pair in table.items() for each in pair] + more
     table.clear()
-    if len(row) + len(memo) - remembered != used:
-        # A key came twice: perhaps none, but the argument of an opcode that is still to come.
-        del memo[remembered:]
-        return [], start, 0
     return row, pos, used
