@@ -226,7 +226,8 @@ def test_there_is_one_server_and_its_settings_are_its_own(tmp_path: Path) -> Non
         (["--quorum=2"], "--quorum is for masters"),
         (["--backend=boinc"], "the backend is 'boinc'"),
         (["nowhere"], "there is no program"),
-        ([".", "more"], "takes no arguments"),
+        ([".", "more"], "takes flags only, not more"),
+        ([".", "--fresh"], "--fresh is for masters"),
     ):
         run = place.run("serve", *flags, command=VERB)
         assert run.code == 2 and words in run.stderr, run

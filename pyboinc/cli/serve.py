@@ -37,9 +37,7 @@ def command(program: Path, arguments: tuple[str, ...], **flags: Any) -> None:
     stays the same in later runs; what to type to attach a client is printed.
     """
     if program.is_dir():
-        if arguments:
-            raise click.UsageError(f"{program} is a directory, and takes no arguments")
-        _stand(program, flags)
+        _stand(program, [*config.as_argv(flags), *arguments])
         return
     if flags["serve"] is None:
         flags["serve"] = _ANYWHERE
@@ -50,12 +48,15 @@ def command(program: Path, arguments: tuple[str, ...], **flags: Any) -> None:
         config.flags_of_run.clear()
 
 
-def _stand(directory: Path, flags: dict[str, Any]) -> None:
+def _stand(directory: Path, words: list[str]) -> None:
+    """Serve *directory*; no program is there to take the flags behind it, so they are ours."""
     check_installed()
     from pyboinc.backends.served.standing import serve  # it needs what may be missing
 
-    words = config.as_argv(flags)
-    for setting, _ in config.split_argv(words)[0]:
+    settings, rest = config.split_argv(words)
+    if rest:
+        raise click.UsageError(f"{directory} is a directory, and takes flags only, not {rest[0]}")
+    for setting, _ in settings:
         if setting.name not in (*SETTINGS, *_OF_A_SERVER):
             raise ConfigurationError(
                 f"{setting.flag} is for masters: give it to the one that is started there; the "
