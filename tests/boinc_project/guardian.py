@@ -96,6 +96,7 @@ def main(directory: Path, process: int) -> None:
             server.kill()  # what is in it is for nobody any more
             server.wait()
         shutil.rmtree(directory, ignore_errors=True)
+        directory.with_name(f".{directory.name}.lock").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
