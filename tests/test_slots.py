@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,21 @@ def test_a_slot_that_can_not_be_emptied_is_set_aside(
     assert [one.name for one in path.iterdir()] == ["in"]
     (aside,) = path.parent.glob("0.spoilt-*")
     assert (aside / "checkpoint").read_bytes() == b"state"
+
+
+def test_two_keepers_begin_in_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots: the directory of all slots is made once, whichever keeper is the first."""
+    above = tmp_path / "slots"
+    make = os.mkdir
+
+    def mkdir(path: str) -> None:
+        if path == str(above):
+            make(path)  # by the other one
+        make(path)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    Slot(str(above / "1")).prepare(b"input")
+    assert (above / "1" / "in").read_bytes() == b"input"

@@ -77,7 +77,10 @@ class Slot:
             # Not its parents: where the whole job directory was moved away, nothing is made.
             above = os.path.dirname(self.path)
             if not os.path.isdir(above):
-                os.mkdir(above)
+                try:
+                    os.mkdir(above)
+                except FileExistsError:
+                    pass  # another keeper has made it in this moment
             os.mkdir(self.path)
             os.chdir(self.path)
         return os.listdir(".")
