@@ -95,6 +95,18 @@ MODULES = ("builtins", "datetime", "decimal", "fractions", "uuid", "numpy", "num
 BUDGET = Budget()
 
 
+def shortest(data: bytes, seconds: float) -> float:
+    """The time that reading *data* takes: of three readings, if the first, of *seconds*, was long.
+
+    A collection of all the garbage of a test's process may fall into one of them.
+    """
+    for _ in range(2 if seconds > SECONDS else 0):
+        started = time.thread_time()
+        outcome(data, BUDGET)
+        seconds = min(seconds, time.thread_time() - started)
+    return seconds
+
+
 def complaint(data: bytes) -> tuple[str, Any]:
     """What is wrong with how *data* is read, "" if nothing; and the value or the refusal."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,7 +120,7 @@ def complaint(data: bytes) -> tuple[str, Any]:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
     if WATCHED or codec_traps.ran:
         return f"did something: {WATCHED} {codec_traps.ran}", result
-    if seconds > SECONDS and len(data) < 10_000:
+    if len(data) < 10_000 and (seconds := shortest(data, seconds)) > SECONDS:
         return f"took {seconds:.3f} s", result
     if grown > KILOBYTES:
         return f"took {grown} kB", result
