@@ -21,6 +21,9 @@ from codec_hostile import PAYLOADS, pickled
 from codec_watch import CLASSES, WATCHED, forget_combinations, is_inert, outcome, watching
 
 from pyboinc.codec import Budget, RejectedResult, decode
+from pyboinc.codec.inspection import inspect
+from pyboinc.codec.shapes import Refusal
+from pyboinc.codec.standard import NAMED
 
 GROUPS = sorted({label.partition(":")[0] for label in PAYLOADS})
 
@@ -188,6 +191,50 @@ def test_each_budget_ends_where_it_says(
     assert decode(pickle.dumps(within, 4), CLASSES, Budget(**limit)) == within
     with pytest.raises(RejectedResult, match=reason):
         decode(pickle.dumps(beyond, 4), CLASSES, Budget(**limit))
+
+
+class Unknown:
+    """Not of a job."""
+
+
+LEAVES = (0, "a", None, 2.5)
+HELD = {"an unknown": Unknown(), "a list": [1], "a dictionary": {}, "a name": next(iter(NAMED.values()))}
+
+
+@pytest.mark.parametrize("kind", HELD)
+@pytest.mark.parametrize("place", ["item", "key", "value"])
+def test_rows_of_dictionaries_are_looked_over_as_others_are(kind: str, place: str) -> None:
+    """Budgets: what a list of dictionaries holds is counted and refused as what a tuple does."""
+    rows: list[Any] = [{"id": n, "name": leaf} for n, leaf in enumerate(LEAVES)]
+
+    assert inspect(rows, {}, Budget()) == inspect(tuple(rows), {}, Budget()) == 4 * (1 + 4)
+    assert inspect(rows, {}, Budget(depth=2)) == 4 * (1 + 4)
+    with pytest.raises(Refusal, match="nested more than 1 deep"):
+        inspect(rows, {}, Budget(depth=1))
+    strange = HELD[kind]
+    if place == "key":
+        strange = (strange, 1) if strange.__hash__ else (1, (2,))
+    rows.append(strange if place == "item" else {strange: 1} if place == "key" else {1: strange})
+    assert looked_over(rows) == looked_over(tuple(rows))
+
+
+def looked_over(value: Any) -> int | str:
+    """How many items *value* holds, or why it is refused."""
+    try:
+        return inspect(value, {}, Budget())
+    except Refusal as refusal:
+        return str(refusal)
+
+
+def test_a_dictionary_that_is_there_twice_is_unfolded() -> None:
+    """Budgets: shared dictionaries in a row count each time when they are written out."""
+    shared = {1: 2, 3: 4}
+    other: list[Any] = [{1: 2}]
+
+    assert inspect([shared, shared, {}], {}, Budget(unfolded=12)) == 3 + 4
+    for value in ([shared] * 3, [shared, [shared, {}], [shared, {}]], [other, [*other, {}]] * 2):
+        with pytest.raises(Refusal, match="shared parts that unfold to more than 12 items"):
+            inspect(value, {}, Budget(unfolded=12))
 
 
 def test_the_parts_of_all_keys_count_together() -> None:

@@ -10,18 +10,20 @@ This file travels to volunteers: standard library, Python 3.8.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
+from itertools import chain
 
 from pyboinc.codec.shapes import Refusal, Shape
 from pyboinc.codec.standard import VALUE_TYPES, Constructor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` itself is too slow an import for a slave
-    from typing import Any, Dict, Mapping, Set
+    from typing import Any, Dict, List, Mapping, Optional, Set
 
     from pyboinc.codec.loader import Budget
 
 ROWS = (list, tuple, set, frozenset, deque)
 TABLES = (dict, OrderedDict, defaultdict, Counter)
+_TABLE = frozenset([dict])
 
 
 def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> int:
@@ -57,6 +59,11 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> int:
                 held = contents(item, shapes)
             items += len(held)
             if not plain.issuperset(map(type, held)):
+                if kind is list and type(held[0]) is dict and len(levels) < deepest:
+                    flat = _flat_tables(held, seen)
+                    if flat is not None:
+                        items += flat
+                        continue
                 levels.append(iter(held))
                 break
         else:
@@ -64,6 +71,23 @@ def inspect(value: Any, shapes: Mapping[type, Shape], budget: Budget) -> int:
     if shared:
         _check_unfolded(value, budget.unfolded)
     return items
+
+
+def _flat_tables(row: List[Any], seen: Set[int]) -> Optional[int]:
+    """How many items the dictionaries in *row* hold, all looked over at once.
+
+    None if there is anything but these and plain values, or one of them was *seen*.
+    """
+    if not _TABLE.issuperset(map(type, row)):
+        return None
+    these = set(map(id, row))
+    if len(these) < len(row) or not seen.isdisjoint(these):
+        return None
+    keys, values = chain.from_iterable(row), chain.from_iterable(map(dict.values, row))
+    if not VALUE_TYPES.issuperset(map(type, chain(keys, values))):
+        return None
+    seen |= these
+    return 2 * sum(map(len, row))
 
 
 def contents(item: Any, shapes: Mapping[type, Shape]) -> Any:

@@ -62,7 +62,7 @@ def read_pairs(
     be the items of a tuple, so no key is read twice.
     """
     last, used = limit - _LONGEST, 0
-    more: List[Any] = []  # a key whose value is of another kind
+    pending: Any = table  # a key whose value is of another kind
     while pos < last and used < most:
         code = data[pos]
         if code == 0x68:  # BINGET
@@ -110,9 +110,11 @@ def read_pairs(
             table[key] = memo[data[pos + 1]]
             pos += 2
         else:
-            more.append(key)
+            pending = key
             used -= 1
             break
-    row = [each for pair in table.items() for each in pair] + more
+    row = [each for pair in table.items() for each in pair]
+    if pending is not table:
+        row.append(pending)
     table.clear()
     return row, pos, used
