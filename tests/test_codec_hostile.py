@@ -198,7 +198,12 @@ class Unknown:
 
 
 LEAVES = (0, "a", None, 2.5)
-HELD = {"an unknown": Unknown(), "a list": [1], "a dictionary": {}, "a name": next(iter(NAMED.values()))}
+HELD = {
+    "an unknown": Unknown(),
+    "a list": [1],
+    "a dictionary": {},
+    "a name": next(iter(NAMED.values())),
+}
 
 
 @pytest.mark.parametrize("kind", HELD)
