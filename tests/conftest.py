@@ -17,9 +17,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import hypothesis
+import masters
 import measuring
 import pytest
 import starter
@@ -112,6 +114,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         return (yield)
     finally:
         sys.settrace(tracer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End what a test that failed has left at work in its directory: others need the machine."""
+    place = getattr(item, "funcargs", {}).get("tmp_path")
+    if call.excinfo is not None and place is not None:
+        for process in masters.processes_of(str(place)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    return (yield)
 
 
 @pytest.hookimpl(trylast=True)

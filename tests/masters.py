@@ -228,7 +228,7 @@ class Place:
 
     def processes(self) -> list[int]:
         """The processes that work in this directory or were told of it."""
-        return list(_processes(str(self.path)))
+        return list(processes_of(str(self.path)))
 
     def wait_for_processes(self) -> None:
         """Wait until no process is left; fails after :data:`PATIENCE`."""
@@ -276,7 +276,8 @@ def finish(process: starter.Process, patience: float = PATIENCE) -> Run:
     return Run(stdout, stderr, process.returncode)
 
 
-def _processes(path: str) -> Iterator[int]:
+def processes_of(path: str) -> Iterator[int]:
+    """Yield the processes that work in the directory *path* or were told of it, but this one."""
     named = re.compile(re.escape(path.encode()) + rb"(?![\w-])")
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():

@@ -169,6 +169,8 @@ def _misses_a_deadline(lab: Lab) -> None:
     lab.until("another one has done it", lambda: (OVER, SUCCESS) in _so_far(lab.place, "late"))
     (lab.place / "go").touch()
     lab.do(name, "resume")
+    both = [(OVER, SUCCESS)] * 2
+    lab.until("the late answer is there", lambda: _so_far(lab.place, "late") == both)
 
 
 def _is_cancelled(lab: Lab) -> None:
