@@ -73,11 +73,20 @@ print("The answer is", total)
 
 
 def crash(
-    step: str, about: str = "*", number: int = 1, *, who: str = "master", what: str = "kill"
+    step: str,
+    about: str = "*",
+    number: int = 1,
+    *,
+    who: str = "master",
+    what: str = "kill",
+    together: bool = False,
 ) -> Mapping[str, str]:
-    """The environment in which a process fails before the *number*-th such step."""
+    """The environment in which a process fails before the *number*-th such step.
+
+    It is the *number*-th of that process, or of all that were such ones so far, *together*.
+    """
     chosen = {"who": who, "step": step, "about": about, "number": number, "what": what}
-    return {"PYBOINC_TEST_CRASH": json.dumps(chosen)}
+    return {"PYBOINC_TEST_CRASH": json.dumps({**chosen, "together": together})}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ change for it.  PYBOINC_TEST_CRASH says what happens where, as JSON::
     {"who": "master", "step": "fsync", "about": ".pyboinc/journal", "number": 2, "what": "kill"}
 
 *step* and *about* are patterns, the latter for the step's subject, a path relative to the job
-directory; *number* counts the steps of a process that match, from 1 on.  *what* is "kill"
+directory; *number* counts the steps of a process that match, from 1 on, or those of all such
+processes if *together* says so.  *what* is "kill"
 (SIGKILL), "interrupt" (^C), "interrupt twice", or the name of an errno.  It happens once in a
 job directory (a file "crashed" says that it has), or, with "always kill", in every process.
 PYBOINC_TEST_STEPS names a file to which every step is appended: who, step, subject.
@@ -75,10 +76,17 @@ class Hook:
         if STEPS:
             with open(STEPS, "a") as file:
                 file.write(f"{self.me}\t{step}\t{about}\n")
-        if CRASH and self.is_meant(step, about):
-            self.count += 1
-            if self.count == CRASH["number"]:
-                self.fail(CRASH["what"], f"{step} {about}")
+        if CRASH and self.is_meant(step, about) and self.next_number() == CRASH["number"]:
+            self.fail(CRASH["what"], f"{step} {about}")
+
+    def next_number(self) -> int:
+        """Count one more step: of this process, or of all, one after the other (a byte each)."""
+        self.count += 1
+        if not CRASH["together"]:
+            return self.count
+        with open(os.path.join(self.root, "counted"), "ab") as file:
+            file.write(b".")
+            return file.tell()
 
     def is_meant(self, step: str, about: str) -> bool:
         """Whether this is one of the steps to be counted."""
