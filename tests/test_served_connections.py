@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -81,21 +82,48 @@ def rest(sock: socket.socket) -> bytes:
 
 def test_who_says_nothing_or_half_is_let_go(site: Site) -> None:
     """Strangers: silent before, within and after a request: closed; others are served meanwhile."""
-    body = site.head("POST", "cgi", "Content-Length: 100")
-    upload = site.head("POST", "file_upload_handler", "Transfer-Encoding: chunked")
     asked = site.head("GET", "get_project_config.php")
-    silent = [
-        site.connect(),
-        site.connect(b"GET /"),
-        site.connect(asked[:-2]),
-        site.connect(body + b"<scheduler"),
-        site.connect(upload + b"5\r\n<data\r\n"),
-    ]
+    silent = [site.connect(), site.connect(b"GET /"), site.connect(asked[:-2])]
     after = site.connect(asked)
     told = rest(after)
     assert told.startswith(b"HTTP/1.1 200 ") and told.count(b"<project_config>") == 1
     assert [rest(one) for one in silent] == [b""] * len(silent)
     assert rest(site.connect(asked)).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_sends_half_of_a_body_is_told(site: Site) -> None:
+    """Protocol: a client that falls silent in its request hears 408, and that it is let go."""
+    body = site.head("POST", "cgi", "Content-Length: 100")
+    chunks = site.head("POST", "file_upload_handler", "Transfer-Encoding: chunked")
+    silent = [body, body + b"<scheduler", chunks + b"5\r\n<data\r\n"]
+    for answer in map(rest, map(site.connect, silent)):
+        assert_gone(answer)
+
+
+def assert_gone(answer: bytes) -> None:
+    """It says that the request took too long, and that the connection is closed."""
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+    assert b"\r\nConnection: close\r\n" in answer, answer
+
+
+def test_who_sends_half_of_a_file_sends_the_rest_later(site: Site) -> None:
+    """Protocol: a client that falls silent in an upload hears 408, and what came is kept."""
+    site.bench.create()
+    client = site.bench.client()
+    client.ask()
+    (name,) = client.tasks
+    said: list[bytes] = []
+    post, client.post = client.post, lambda address, body: said.append(body) or b""
+    client.upload(name, b"x" * 100)
+    length = f"Content-Length: {len(said[0])}"
+    sock = site.connect(site.head("POST", "file_upload_handler", length) + said[0][:-40])
+    assert select.select([site.gate], [], [], PATIENCE)[0]
+    site.gate.take()
+    site.gate.release()
+    assert_gone(rest(sock))
+    client.post = post
+    assert "<file_size>60</file_size>" in client.size(name)
+    assert "<status>0</status>" in client.upload(name, b"x" * 100, start=60)
 
 
 def test_who_drips_is_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,8 @@ class Receiver:
         self._writing.add(upload.name)
         try:
             return await self._write(upload, rest, chunks)
+        except TimeoutError:
+            raise  # it is no fault of the disk's that the client fell silent
         except OSError as error:
             return reply(TRANSIENT, f"can not be written: {error.strerror}")
         finally:

@@ -115,8 +115,11 @@ class Web:
         except TooMany:
             return web.Response(status=503, headers={"Retry-After": "10"})
         except TimeoutError:
-            protocol.force_close()
-            return web.Response(status=408)
+            if request.content.is_eof():  # the rest of an answer can not be another one
+                protocol.force_close()
+            too_late = web.Response(status=408)
+            too_late.force_close()
+            return too_late
         finally:
             self._busy.discard(protocol)
             self._since[protocol] = self._loop.time()
