@@ -33,9 +33,10 @@ class Module:
     name: str  # dotted: pyboinc.backends.local.store; a package by its own name
     tree: ast.Module
 
-    def imports(self) -> Iterator[Import]:
+    @functools.cached_property
+    def imports(self) -> list[Import]:
         """Every import that runs, with relative ones resolved; not those for type checkers."""
-        yield from self._imports(self.tree, when_used=False)
+        return list(self._imports(self.tree, when_used=False))
 
     def _imports(self, node: ast.AST, when_used: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,8 +58,13 @@ FOLDERS = ("pyboinc", "simulator", "ops", "examples", "benchmarks")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def loaders(source: str) -> Iterator[str]:
+@functools.cache
+def loaders(source: str) -> list[str]:
     """Every use of a loader in *source*, as ``module.name``."""
+    return list(_loaders(source))
+
+
+def _loaders(source: str) -> Iterator[str]:
     tree = ast.parse(source)
     modules: dict[str, str] = {}  # what a module is called here -> its top-level name
     for node in ast.walk(tree):

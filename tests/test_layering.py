@@ -121,6 +121,7 @@ LONGEST = 430
 """Lines of a file: about 400, so that it can be read in one sitting."""
 
 MODULES = modules()
+pytestmark = pytest.mark.unmeasured
 each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
 
 
@@ -143,7 +144,7 @@ def own_imports(module: Module) -> Iterator[tuple[str, int]]:
     ``backends`` finds a backend by name: what it imports only then is a name looked up, as
     an entry point is, and no knowledge of that backend.
     """
-    for found in module.imports():
+    for found in module.imports:
         looked_up = module.name == "pyboinc.backends" and found.when_used
         if found.name.split(".")[0] in OURS and not looked_up:
             yield found.name, found.line
@@ -187,7 +188,7 @@ def test_the_slave_half_is_standard_library_alone(module: Module) -> None:
     if part not in SLAVE_HALF:
         return
     wrong = []
-    for found in module.imports():
+    for found in module.imports:
         top = found.name.split(".")[0]
         travels = top == "pyboinc" and set(parts_of(found.name)) <= SLAVE_HALF
         by_the_data = found.when_used and top == "numpy"
@@ -200,7 +201,7 @@ def test_the_slave_half_is_standard_library_alone(module: Module) -> None:
 def test_third_parties_are_imported_where_they_are_needed(module: Module) -> None:
     """Quick start: what comes from an index is imported by few, and by most only when used."""
     (part,) = parts_of(module.name)
-    for found in module.imports():
+    for found in module.imports:
         top = found.name.split(".")[0]
         if top in OURS or top in sys.stdlib_module_names:
             continue

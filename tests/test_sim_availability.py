@@ -19,6 +19,8 @@ from simulator.draws import UP, stream
 from simulator.traces import read_traces
 from simulator.volunteers import availability_named
 
+pytestmark = pytest.mark.unmeasured  # it is the simulator that works here
+
 WEEK = 7 * DAY
 MODELS: dict[str, Callable[[], Model]] = {
     **presets.AVAILABILITY,

@@ -29,6 +29,7 @@ EXAMPLES = ROOT / "examples"
 # ---------------------------------------------------------------- the examples
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", ["sum_of_squares", "evolution", "hyper_parameters"])
 def test_an_example_stands_it(pyboinc_simulate: Simulate, name: str, seed: int) -> None:
     """Examples: three in ten instances fail, the master is killed, and the answer is the same."""

@@ -30,6 +30,8 @@ from pyboinc.project import (
 )
 from simulator.lives import DAEMONS, GARBAGE, KINDS, PASS, RIGHT, Happens, Lives
 
+pytestmark = pytest.mark.unmeasured  # it is the simulator that works here
+
 LIMITS = {
     "min_quorum": 2,
     "target_nresults": 3,

@@ -20,6 +20,8 @@ from simulator.policies import DAY, Limits, Policies
 from simulator.population import Hosts, Population
 from simulator.world import World
 
+pytestmark = pytest.mark.unmeasured  # it is the simulator that works here
+
 AT_ONCE = dict.fromkeys(
     (
         "transitioner_interval",

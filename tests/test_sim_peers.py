@@ -17,6 +17,8 @@ from source import ROOT
 
 from simulator.world import World
 
+pytestmark = pytest.mark.unmeasured  # it is the simulator that works here
+
 
 def load() -> Any:
     """The benchmark, as a module."""
