@@ -5,7 +5,6 @@ No figure is tested: what a computer that runs tests can do says nothing.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from boinc_project import mariadb
+from measuring import unmeasured
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -21,7 +21,7 @@ def run(*arguments: str) -> str:
     """Return what a benchmark prints."""
     program, *others = arguments
     command = [sys.executable, str(BENCHMARKS / program), *others]
-    environ = {**os.environ, mariadb.RUN: str(mariadb.run_of_tests())}
+    environ = {**unmeasured(), mariadb.RUN: str(mariadb.run_of_tests())}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=300, check=False, env=environ
     )

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from measuring import unmeasured
 from source import ROOT
 
 README = ROOT / "README.md"
@@ -92,7 +93,7 @@ def environment_with_tools(place: Path) -> dict[str, str]:
     (tools / "sleep").write_text(f"#!{sys.executable}\n{SLEEP}")
     (tools / "sleep").chmod(0o755)
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**unmeasured(), "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def type_in(session: str, directory: Path, environment: dict[str, str]) -> str:
