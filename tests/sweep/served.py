@@ -1,5 +1,6 @@
 """The process of a served project, killed before each of its steps, every time that it comes to it.
 
+python -m sweep served                    at each
 python -m sweep served --only "own 17"    at its 17th step, as the master's own server
 python -m sweep served --only "stands 17"    the same behind a server that stands, with that one
 python -m sweep served --only "behind 17"    the same, and the server that stands lives on
@@ -26,7 +27,7 @@ from masters import Place, Run, crash
 from served_masters import Crowd, listens, pause, place_of, stop
 
 from sweep import Part
-from sweep.shared import memory
+from sweep.shared import attempt, is_meant, memory, share
 
 ALONE = (sys.executable, "app_master.py")
 SERVE = (sys.executable, "-m", "pyboinc", "serve", ".")
@@ -43,34 +44,37 @@ REPEATED = "select count(*) from result where outcome = 1 group by workunit havi
 
 
 def sweep(seed: int, only: str) -> Part:
-    """Kill at every step (or at the one that *only* names)."""
-    part = Part()
+    """Kill at every step (or at those that *only* names)."""
     path = Path(tempfile.mkdtemp(prefix="pyboinc-sweep-", dir=memory()))
+
+    def do(point: str, part: Part) -> None:
+        attempt(part, point, lambda: _kill(path, point, part))
+
     try:
-        points = [only] if only else list(_points(path))
+        points = [one for one in _points(path, only) if is_meant(one, only)]
         random.Random(seed).shuffle(points)
-        for point in points:
-            kind, _, number = point.partition(" ")
-            try:
-                if any(_try(path / point, kind, int(number)) for _ in range(TRIES)):
-                    part.count(KINDS[kind])
-            except AssertionError as error:
-                part.failures.append(f"{point}: {error}")
+        part = share(points, do)
     finally:
         starter.close()
-        if not part.failures:
-            shutil.rmtree(path, ignore_errors=True)
+    if not part.failures:
+        shutil.rmtree(path, ignore_errors=True)
     return part
 
 
-def _points(path: Path) -> Iterator[str]:
+def _points(path: Path, only: str) -> Iterator[str]:
     """Each step of the server in a run that nobody kills, for each kind of server."""
-    for kind in KINDS:
+    for kind in (one for one in KINDS if is_meant(one, only.partition(" ")[0])):
         steps = path / f"steps-{kind}"
         place = place_of(path / f"reference-{kind}", JOBS)
         place.check(_run(place, kind, {"PYBOINC_TEST_STEPS": str(steps)}), ANSWER)
         number = sum(line.startswith("server\t") for line in steps.read_text().splitlines())
         yield from (f"{kind} {one}" for one in range(1, number + 1))
+
+
+def _kill(path: Path, point: str, part: Part) -> None:
+    kind, _, number = point.partition(" ")
+    if any(_try(path / point, kind, int(number)) for _ in range(TRIES)):
+        part.count(KINDS[kind])
 
 
 def _try(path: Path, kind: str, number: int) -> bool:
@@ -120,3 +124,5 @@ def _standing(place: Place, environ: Mapping[str, str]) -> Iterator[None]:
         ended = stop(servers[-1])
     # The last one may be killed, too, when all is done, or be stopped while it is just starting.
     assert ended.code in (0, -signal.SIGKILL, -signal.SIGTERM), ended
+    if ended.code:
+        (place / ".pyboinc/local/socket").unlink(missing_ok=True)  # nobody comes who would do it
