@@ -192,6 +192,21 @@ def test_done_again(make: Make) -> None:
     assert len(project.backend.describe("1_1")) == 2
 
 
+def test_short_jobs_do_not_wait_behind_a_long_one(make: Make) -> None:
+    """Emulator: what a worker has been given ahead is done by another one while a long job runs."""
+    long = "import os, time\nfrom pyboinc import pyboinc_get_input, pyboinc_return_output\n"
+    long += "while pyboinc_get_input() == 0 and not os.path.exists('../../../../go'):\n"
+    long += "    time.sleep(0.02)\npyboinc_return_output(0)\n"
+    project = make(list(range(13)), slave=long, workers=2)
+    project.submit()
+    project.backend.start()
+    project.until(lambda: project.counts()[1] == 12)
+    assert "1_0.out" not in project.names()
+    (project.directory.path / "go").touch()
+    project.finish()
+    assert project.counts() == (13, 13, 0, 0)
+
+
 def test_cancel(make: Make) -> None:
     """Backend: cancelled jobs become failures at once, those that are running as well."""
     project = make([2, 3], slave="import time\nwhile True: time.sleep(60)\n")

@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,28 @@ def test_large_inputs_may_wait_in_the_queue(computer: Computer, signpost: Signpo
     assert computer.wait(first).exit_status == 0
     assert [computer.wait(name).exit_status for name in names] == [0, 0, 0]
     assert computer.output() == 5_000_000
+
+
+def test_what_waits_can_be_taken_back(computer: Computer, signpost: Signpost) -> None:
+    """Queue: what has not begun comes back when that is asked for, and what runs goes on."""
+    first = computer.start(TELL + STOP, signpost.path)
+    (pid,) = signpost.numbers()
+    waiting = [computer.start(HEAD + "pyboinc_return_output(1)\n") for _ in range(3)]
+    computer.worker.take_back()
+    reasons = {(computer.wait(name).reason, computer.ended[name].elapsed) for name in waiting}
+    assert reasons == {("taken back", 0.0)}
+    computer.worker.take_back()
+    os.kill(pid, signal.SIGUSR1)
+    assert computer.wait(first).reason is None
+    assert computer.run(HEAD + "pyboinc_return_output(1)\n").reason is None
+
+
+def test_what_is_next_is_not_taken_back(tmp_path: Path) -> None:
+    """Queue: a worker that is just starting keeps one: it would else have nothing to do."""
+    with closing(Computer(tmp_path)) as computer:
+        one, other = (computer.start(HEAD + "pyboinc_return_output(1)\n") for _ in range(2))
+        computer.worker.take_back()
+        assert (computer.wait(other).reason, computer.wait(one).reason) == ("taken back", None)
 
 
 def test_many_reports_may_be_collected_late(computer: Computer) -> None:

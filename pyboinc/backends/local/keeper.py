@@ -226,10 +226,21 @@ class Keeper:
         if order == "run":
             self.queue.append(Job(*arguments))
             return
+        if order == "take back":
+            self._give_back()
+            return
         for job in (*filter(None, [self.current]), *self.queue):
             if job.name == arguments[0]:
                 {"kill": self._kill, "suspend": self._suspend, "resume": self._resume}[order](job)
                 return
+
+    def _give_back(self) -> None:
+        """Give back what waits behind the instance that runs, or is about to."""
+        kept = 1 if self.current is None else 0
+        waiting, self.queue = self.queue[kept:], self.queue[:kept]
+        for job in waiting:
+            job.reason = "taken back"
+            self._report(job, 0, False, 0.0)
 
     def _report(self, job: Job, status: int, by_signal: bool, cpu: float) -> None:
         self._send(pack((job.name, status, by_signal, job.reason, job.elapsed, cpu)))

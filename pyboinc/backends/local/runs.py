@@ -20,6 +20,7 @@ from pyboinc import disk, removal
 from pyboinc.backends.local import trickles
 from pyboinc.backends.local.emulator import Emulator
 from pyboinc.backends.local.hosts import PLATFORM, PYTHON, Hosts, Plan
+from pyboinc.backends.local.loads import Loads
 from pyboinc.backends.local.slots import names, read_stderr
 from pyboinc.backends.local.store import Rows, Turn
 from pyboinc.backends.local.workers import Ended, Isolation, Run, Worker
@@ -30,12 +31,6 @@ from pyboinc.faults.garbage import garbage
 from pyboinc.jobdir import check_archive
 from pyboinc.project import ClientState, Output, Report, Result
 from pyboinc.records import input_of
-
-_AHEAD_SECONDS = 0.1
-"""Workers have instances for about this long, so that they never wait for a commit..."""
-
-_AHEAD = 64
-"""...but not more than so many, and of long ones just the one that runs."""
 
 _DEATHS = 3
 """An instance under which the worker dies so often is reported as failed."""
@@ -93,13 +88,12 @@ class Runs:
         self._checked: set[str] = set()
         self._new_worker = partial(Worker, isolation, preload, f"{state}/local/scratch")
         self.workers = [self._new_worker() for _ in range(workers)]
-        self._load = [0] * workers
+        self._loads = Loads(workers)
         self._turns: dict[str, Turned] = {}
         self._free: list[int] = []
         self._resumed: list[tuple[Rows, Result]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self._mean = _AHEAD_SECONDS / 4
         self._used = self._reports = self._deaths = 0
         self._outage_until = 0.0
         self._ended_once = False
@@ -126,9 +120,9 @@ class Runs:
 
     def timeout(self, most: float) -> float:
         """Return how long nothing is due, *most* at most (s)."""
-        if not self._timers:
-            return most
-        return max(0.0, min(most, self._timers[0][0] - time.monotonic()))
+        if self._timers:
+            most = max(0.0, min(most, self._timers[0][0] - time.monotonic()))
+        return self._loads.timeout(most)
 
     def pass_time(self) -> None:
         """Do what is due."""
@@ -138,20 +132,17 @@ class Runs:
     # Starting.
 
     def fill(self) -> None:
-        """Give the workers instances for as long as they have room and there are any."""
-        if time.monotonic() < self._outage_until:
-            return
-        most = min(_AHEAD, max(1, int(_AHEAD_SECONDS / max(self._mean, 1e-4))))
-        while (worker := self._least_loaded()) is not None and self._load[worker] < most:
+        """Give the workers instances while they have room, and idle ones what waits elsewhere."""
+        there = time.monotonic() >= self._outage_until
+        while there and (worker := self._loads.with_room()) is not None:
             if self._resumed:
                 self._go_on(worker, *self._resumed.pop())
             elif (unsent := self._emulator.take_unsent()) is not None:
                 self._begin(worker, *unsent)
             else:
-                return
-
-    def _least_loaded(self) -> int | None:
-        return min(range(len(self._load)), key=self._load.__getitem__, default=None)
+                break
+        for worker in self._loads.held_up():
+            self.workers[worker].take_back()
 
     def _begin(self, worker: int, rows: Rows, result: Result) -> None:
         taken = [one.host for one in rows.results]
@@ -200,7 +191,7 @@ class Runs:
             salt=(details.sequence << 8) + instance,
         )
         turn = self._turns[run.name] = Turned(rows.workunit.id, instance, plan, worker, slot, run)
-        self._load[worker] += 1
+        self._loads.give(worker)
         self.workers[worker].start(run)
         self._plan_faults(turn)
 
@@ -255,14 +246,23 @@ class Runs:
             self.workers[worker] = self._new_worker()
 
     def _ended(self, turn: Turned, ended: Ended) -> None:
+        if ended.reason == "taken back":
+            self._move(turn)
+            return
         if self._runs_again(turn, ended):
             return
         del self._turns[ended.name]
-        self._load[turn.worker] -= 1
-        self._mean += 0.1 * (ended.elapsed - self._mean)
+        self._loads.end(turn.worker, ended.elapsed)
         if not turn.given_up:
             self._host_says(turn, ended)
         self._free.append(turn.slot)
+
+    def _move(self, turn: Turned) -> None:
+        """Start an instance elsewhere that has waited behind a long one."""
+        turn.worker = self._loads.move(turn.worker)
+        self.workers[turn.worker].start(turn.run)
+        if turn.given_up or turn.restarting:  # which it may have missed on its way
+            self.workers[turn.worker].kill(turn.run.name)
 
     def _check_that_workers_work(self, turn: Turned) -> None:
         """Raise :class:`BackendError` if no slave ever ran, or the system fails their processes."""
@@ -294,6 +294,7 @@ class Runs:
             if not self.workers[turn.worker].alive():
                 self.workers[turn.worker].close()
                 self.workers[turn.worker] = self._new_worker()
+            self._loads.go_on(turn.worker)
             self.workers[turn.worker].start(turn.run)
         return again
 

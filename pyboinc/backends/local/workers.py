@@ -67,8 +67,9 @@ class Ended:
 
     ``exit_status`` is 0..255, or the signal's number if ``signal``.  ``reason`` is None, or
     why the worker ended it: "time limit", "memory limit", "disk limit", "output too big",
-    "stderr flood", "killed", "worker died".  ``elapsed`` and ``cpu`` are in seconds; ``cpu``
-    is of the process and of the children that it waited for.
+    "stderr flood", "killed", "worker died"; or "taken back", of one that has not begun.
+    ``elapsed`` and ``cpu`` are in seconds; ``cpu`` is of the process and of the children that it
+    waited for.
     """
 
     name: str
@@ -138,6 +139,10 @@ class Worker:
     def kill(self, name: str) -> None:
         """End the instance *name*, running or queued; it is reported as "killed"."""
         self._send("kill", name)
+
+    def take_back(self) -> None:
+        """Give up what has not begun, but for the next one; it is reported as "taken back"."""
+        self._send("take back")
 
     def suspend(self, name: str) -> None:
         """Stop the instance *name* and the clock of its time limit, until :meth:`resume`."""
