@@ -3,7 +3,8 @@
 One job is done at once; one raises, and one segfaults, wherever it is tried; of one a host gives a
 wrong answer, which two others outvote; one is answered when its deadline has passed and another
 host has done it; one is cancelled while a host computes it.  Who tells it does not matter:
-each leaves the rows that a real server does (``tests/test_project_replay.py``).
+each leaves the rows that a real server does (``tests/test_project_replay.py``).  A real client can
+be late for one more cause, which ends alike: it had done the job in time, and was offline.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ if job.what == "error":
 if job.what == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
-while job.what == "cancelled" or (job.what == "late" and is_first and not is_there("go")):
+waits_for = {"late": "go", "offline": "cut off"}.get(job.what)
+while job.what == "cancelled" or (waits_for and is_first and not is_there(waits_for)):
     time.sleep(0.1)
 is_liar = job.what == "outvoted" and os.path.exists("../../liar")
 pyboinc_return_output(Output("a lie" if is_liar else job.what))
@@ -65,8 +67,9 @@ import os
 from app_types import Input
 from pyboinc import pyboinc_call, pyboinc_master
 
+SOON = {{"delay_bound": {delay_bound}, "fpops": 1e9}}
 LIMITS = {{"error": {{"max_errors": 1}}, "crash": {{"max_errors": 1}}, "outvoted": {{"quorum": 3}},
-          "late": {{"delay_bound": {delay_bound}, "fpops": 1e9}}}}
+          "late": SOON, "offline": SOON}}
 
 told = []
 
@@ -87,6 +90,8 @@ print(sorted(told))
 """
 
 STORY = ("success", "error", "crash", "outvoted", "late", "cancelled")
+REAL = (*STORY, "offline")
+"""The story, and that of a real client which has no network until its deadline has passed."""
 
 States = Mapping[str, tuple[int, bool, list[tuple[int, ...]]]]
 """By job: its error mask, whether there is a canonical result, and the states of its results.
@@ -126,7 +131,7 @@ def states(place: Place) -> States:
         " from workunit w join result r on r.workunit = w.id order by 1, 4, 5, 6, 7, 8"
     )
     for sequence, mask, canonical, *columns in rows:
-        entry = found.setdefault(STORY[int(str(sequence))], (int(str(mask)), bool(canonical), []))
+        entry = found.setdefault(REAL[int(str(sequence))], (int(str(mask)), bool(canonical), []))
         entry[2].append(tuple(int(str(one)) for one in columns))
     return found
 
@@ -135,28 +140,57 @@ def test_real_clients_processes_and_simulator_tell_the_same_story(
     tmp_path: Path, seed: int
 ) -> None:
     """Fidelity: success, error, crash, outvoted, late, cancelled: the same rows from all three."""
-    place = place_of(tmp_path / "real", delay_bound=25)
+    place = place_of(tmp_path / "real", delay_bound=25, story=REAL)
     place.mkfifo("wait")
     lab = Lab(place, place.start(command=command(3)))
     _let_a_client_lie(lab)
+    offline = _goes_offline(lab)
     emulated = _emulated(tmp_path, seed)
     assert emulated == EXPECTED
     simulated_ = _simulated(tmp_path, seed)
     assert simulated_ == {name: one for name, one in EXPECTED.items() if name != "cancelled"}
     _misses_a_deadline(lab)
+    _comes_back(lab, offline)
     _is_cancelled(lab)
-    assert states(place) == EXPECTED
+    assert states(place) == {**EXPECTED, "offline": EXPECTED["late"]}
     (place / "wait").write_text("all is seen")
-    assert ended(lab).stdout == _TOLD
+    assert ended(lab).stdout == told(REAL)
 
 
-_TOLD = f"{sorted(['cancelled', 'late', 'outvoted', 'success', *['too many errors'] * 2])}\n"
+def told(story: tuple[str, ...]) -> str:
+    """What the program prints in the end."""
+    failed = {"error": "too many errors", "crash": "too many errors"}
+    return f"{sorted(failed.get(what, what) for what in story)}\n"
 
 
 def _let_a_client_lie(lab: Lab) -> None:
     directory = lab.place / ".pyboinc/local/clients/2"
     lab.until("a client has its directory", lambda: (directory / "port").exists())
     (directory / "liar").touch()
+
+
+OFFLINE = f"1_{REAL.index('offline')}_0"
+
+
+def _goes_offline(lab: Lab) -> Path:
+    """Take a client off the network, and let it do its job there; return which one."""
+    lab.until("the task runs whose client will be offline", (lab.place / "offline").exists)
+    client = Path(lab.task(OFFLINE)["client"])
+    lab.command(client, "--set_network_mode", "never")
+    (lab.place / "cut off").touch()
+    lab.until("its output waits there", lambda: lab.task(OFFLINE).get("state") == "uploading")
+    return client
+
+
+def _comes_back(lab: Lab, client: Path) -> None:
+    """Give a client its network again when another one has done the job."""
+    soon = [(OVER, SUCCESS), (OVER, NO_REPLY)]
+    lab.until("another client has done it", lambda: sorted(_so_far(lab.place, "offline")) == soon)
+    assert lab.task(OFFLINE).get("state") == "uploading"
+    lab.command(client, "--set_network_mode", "auto")
+    lab.update()
+    both = [(OVER, SUCCESS)] * 2
+    lab.until("it has reported", lambda: _so_far(lab.place, "offline") == both)
 
 
 def _misses_a_deadline(lab: Lab) -> None:
@@ -175,16 +209,16 @@ def _misses_a_deadline(lab: Lab) -> None:
 
 def _is_cancelled(lab: Lab) -> None:
     """Cancel what is not done: a task that runs; wait until its client has heard of it."""
-    _wait_for_all_but_one(lab)
+    _wait_for_all_but_one(lab, len(REAL))
     cancel(lab)
     lab.until("all instances are over", lambda: _is_over(lab.place))
 
 
-def _wait_for_all_but_one(lab: Lab) -> None:
+def _wait_for_all_but_one(lab: Lab, jobs: int) -> None:
     begun = lab.place / "cancelled"
     done = "select count(*) from workunit where assimilate_state = 2"
     lab.until("the job to be cancelled runs", begun.exists)
-    lab.until("all others are done", lambda: lab.place.select(done) == [(len(STORY) - 1,)])
+    lab.until("all others are done", lambda: lab.place.select(done) == [(jobs - 1,)])
 
 
 def cancel(lab: Lab) -> None:
@@ -224,14 +258,14 @@ def _emulated(path: Path, seed: int) -> States:
     for number, one in enumerate(seeds(seed)):
         place = place_of(path / f"emulated-{number}", 3600.0)
         (place / "go").touch()
-        # As many as there are instances: none waits behind the one that does not end.
-        flags = ("--workers=12", f"--seed={one}", "--fault=wrong=0.15,late=0.15")
+        # Two are enough: nothing waits behind the one that does not end.
+        flags = ("--workers=2", f"--seed={one}", "--fault=wrong=0.15,late=0.15")
         command = (sys.executable, "app_master.py", *flags)
         # Python is started, and not forked: so the server is known by its command.
         lab = Lab(place, place.start(command=command, environ={"PYTHONNODEBUGRANGES": "1"}))
-        _wait_for_all_but_one(lab)
+        _wait_for_all_but_one(lab, len(STORY))
         cancel(lab)
-        assert ended(lab).stdout == _TOLD
+        assert ended(lab).stdout == told(STORY)
         first = "select instance from result where workunit % 8 = 4 order by received_time limit 1"
         if place.select(first) == [(1,)]:
             return states(place)
