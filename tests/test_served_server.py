@@ -117,7 +117,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Ad
     """A project that is served and whose jobs nobody does."""
     place = Place(tmp_path_factory.mktemp("served") / "job", calls=8)
     process = place.start(*SERVE, command=ALONE)
-    yield place, address_of(place, process)
+    address = address_of(place, process)
+    while place.select("select count(*) from workunit") != [(8,)]:
+        assert pause(process), "the master ended before its jobs were made"
+    yield place, address
     os.kill(process.pid, signal.SIGINT)
     process.communicate()
     place.wait_for_processes()
