@@ -149,8 +149,7 @@ def test_real_clients_processes_and_simulator_tell_the_same_story(
     assert emulated == EXPECTED
     simulated_ = _simulated(tmp_path, seed)
     assert simulated_ == {name: one for name, one in EXPECTED.items() if name != "cancelled"}
-    _misses_a_deadline(lab)
-    _comes_back(lab, offline)
+    _misses_deadlines(lab, offline)
     _is_cancelled(lab)
     assert states(place) == {**EXPECTED, "offline": EXPECTED["late"]}
     (place / "wait").write_text("all is seen")
@@ -182,29 +181,26 @@ def _goes_offline(lab: Lab) -> Path:
     return client
 
 
-def _comes_back(lab: Lab, client: Path) -> None:
-    """Give a client its network again when another one has done the job."""
-    soon = [(OVER, SUCCESS), (OVER, NO_REPLY)]
-    lab.until("another client has done it", lambda: sorted(_so_far(lab.place, "offline")) == soon)
-    assert lab.task(OFFLINE).get("state") == "uploading"
-    lab.command(client, "--set_network_mode", "auto")
-    lab.update()
-    both = [(OVER, SUCCESS)] * 2
-    lab.until("it has reported", lambda: _so_far(lab.place, "offline") == both)
-
-
-def _misses_a_deadline(lab: Lab) -> None:
-    """Suspend a task until its deadline has passed and another host has done the job."""
+def _misses_deadlines(lab: Lab, offline: Path) -> None:
+    """Suspend a task, too, until both deadlines have passed and another host has done the jobs."""
     name = f"1_{STORY.index('late')}_0"
     lab.until("the task that will be late runs", lambda: (lab.place / "late").exists())
     lab.do(name, "suspend")
-    lab.until("its deadline has passed", lambda: (OVER, NO_REPLY) in _so_far(lab.place, "late"))
+    lab.until("their deadlines have passed", lambda: _both_have(lab, NO_REPLY))
     lab.update()
-    lab.until("another one has done it", lambda: (OVER, SUCCESS) in _so_far(lab.place, "late"))
+    lab.until("another one has done them", lambda: _both_have(lab, SUCCESS))
+    assert lab.task(OFFLINE).get("state") == "uploading"
     (lab.place / "go").touch()
     lab.do(name, "resume")
-    both = [(OVER, SUCCESS)] * 2
-    lab.until("the late answer is there", lambda: _so_far(lab.place, "late") == both)
+    lab.command(offline, "--set_network_mode", "auto")
+    lab.update()
+    for what in ("late", "offline"):
+        lab.until(f"{what} is answered late", lambda w=what: not _has(lab.place, w, NO_REPLY))
+
+
+def _both_have(lab: Lab, outcome: int) -> bool:
+    """Whether the two jobs that will be answered late have such a result."""
+    return all(_has(lab.place, what, outcome) for what in ("late", "offline"))
 
 
 def _is_cancelled(lab: Lab) -> None:
@@ -228,9 +224,9 @@ def cancel(lab: Lab) -> None:
         commands.write(b'{"cancel": true}\n')
 
 
-def _so_far(place: Place, what: str) -> list[tuple[int, int]]:
-    """Server state and outcome of the results of a job."""
-    return [(one[0], one[1]) for one in states(place)[what][2]]
+def _has(place: Place, what: str, outcome: int) -> bool:
+    """Whether a result of a job has ended so."""
+    return any(one[:2] == (OVER, outcome) for one in states(place)[what][2])
 
 
 def _is_over(place: Place) -> bool:
@@ -264,6 +260,7 @@ def _emulated(path: Path, seed: int) -> States:
         # Python is started, and not forked: so the server is known by its command.
         lab = Lab(place, place.start(command=command, environ={"PYTHONNODEBUGRANGES": "1"}))
         _wait_for_all_but_one(lab, len(STORY))
+        lab.until("the late answer is there", lambda at=place: not _has(at, "late", NO_REPLY))
         cancel(lab)
         assert ended(lab).stdout == told(STORY)
         first = "select instance from result where workunit % 8 = 4 order by received_time limit 1"
