@@ -42,10 +42,11 @@ from pyboinc import pyboinc_get_input, pyboinc_return_output
 
 job = pyboinc_get_input()
 begun = os.path.join(job.place, job.what)
+client = os.path.realpath("../..")  # which may start it anew
 with open(begun, "a") as file:
-    file.write("begun\\n")
+    file.write(client + "\\n")
 with open(begun) as file:
-    is_first = len(file.readlines()) == 1
+    is_first = file.readline() == client + "\\n"
 
 def is_there(name):
     return os.path.exists(os.path.join(job.place, name))
